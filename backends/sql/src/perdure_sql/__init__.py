@@ -1,0 +1,3 @@
+"""What every SQL engine of perdure shares."""
+
+__all__: list[str] = []

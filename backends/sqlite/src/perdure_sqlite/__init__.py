@@ -1,0 +1,3 @@
+"""The embedded default engine of perdure."""
+
+__all__: list[str] = []

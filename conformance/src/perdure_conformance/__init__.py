@@ -1,0 +1,3 @@
+"""Hypothesis strategies and checks for any perdure backend."""
+
+__all__: list[str] = []

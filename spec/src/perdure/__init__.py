@@ -1,0 +1,1 @@
+"""The storage contract for what an AI agent remembers."""
