@@ -1,0 +1,128 @@
+"""Every check of the repository: ``nox`` runs the default ones, ``nox -s bench`` the measurements.
+
+All sessions share one environment, ``.nox/rooms``, with every room installed editable under the pins of
+the root ``pyproject.toml``. It is made once, by uv where that is at hand and by pip elsewhere, and made
+anew when a ``pyproject.toml`` changes; sources need no reinstall.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+ROOMS = PROJECT["tool"]["uv"]["workspace"]["members"]
+PINS = PROJECT["tool"]["uv"]["constraint-dependencies"]
+EXTRAS = {"spec": "[cli]"}
+PAGES = ["tests/test_docs.py", "tests/test_readme.py"]
+SUITE = "conformance/tests"
+
+nox.needs_version = ">=2025.5.1"
+nox.options.sessions = ["lint", "types", "tests", "conformance", "docs"]
+nox.options.default_venv_backend = "none"
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and format, by ruff."""
+    run(session, "ruff", "check", ".")
+    run(session, "ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Strict types, over the sources of every room."""
+    run(session, "mypy", *(f"{room}/src" for room in ROOMS))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The tests of every room, the examples, and what holds for the whole repository."""
+    paths = [p for p in PROJECT["tool"]["pytest"]["ini_options"]["testpaths"] if p != SUITE and Path(p).exists()]
+    chosen = session.posargs or [*paths, *(f"--ignore={page}" for page in PAGES)]
+    run(session, "pytest", "-n", "2", *chosen)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """The conformance suite, with the thorough Hypothesis profile."""
+    run(session, "pytest", "-n", "2", *(session.posargs or [SUITE]), HYPOTHESIS_PROFILE="ci")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Links, code blocks and clause numbers of every page."""
+    run(session, "pytest", *(session.posargs or PAGES))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The measurements that DESIGN states as ratios; not part of the default run."""
+    run(session, "python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def setup(session: nox.Session) -> None:
+    """README's first command, literally, in a copy of the sources; not part of the default run."""
+    copy = Path(session.create_tmp()) / "clone"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "agent.db*"))
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = page.split("<!-- try:begin -->")[1].split("<!-- try:end -->")[0]
+    with session.chdir(copy):
+        session.run("bash", "-euo", "pipefail", "-c", "\n".join(block.strip().splitlines()[1:-1]), external=True)
+
+
+def run(session: nox.Session, program: str, *args: str, **env: str) -> None:
+    """Runs a program of the shared environment, which is made or renewed first where needed."""
+    scripts = environment(session)
+    path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
+    session.run(str(scripts / program), *args, env={"PATH": path, **env}, external=True)
+
+
+def environment(session: nox.Session) -> Path:
+    """The scripts folder of the environment that all sessions share."""
+    home = ROOT / ".nox" / "rooms"
+    scripts = home / ("Scripts" if os.name == "nt" else "bin")
+    state = hashlib.sha256(sys.version.encode())
+    for project in [ROOT, *(ROOT / room for room in ROOMS)]:
+        state.update((project / "pyproject.toml").read_bytes())
+    stamp = home / "installed"
+    if stamp.exists() and stamp.read_text() == state.hexdigest():
+        return scripts
+
+    python = str(scripts / "python")
+    shutil.rmtree(home, ignore_errors=True)
+    if shutil.which("uv") and not pip_has_its_own_sources():
+        session.run("uv", "venv", "--quiet", "--python", sys.executable, str(home), external=True)
+        install = ["uv", "pip", "install", "--quiet", "--python", python]
+    else:
+        session.run(sys.executable, "-m", "venv", str(home), external=True)
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pins = home / "constraints.txt"
+    pins.write_text("\n".join(PINS) + "\n", encoding="utf-8")
+    install += ["-c", str(pins)]
+
+    build = nox.project.dependency_groups(PROJECT, "build")
+    session.run(*install, *build, external=True)
+    rooms = [part for room in ROOMS for part in ("-e", f"./{room}{EXTRAS.get(room, '')}")]
+    dev = nox.project.dependency_groups(PROJECT, "dev")
+    session.run(*install, "--no-build-isolation", *rooms, *dev, external=True)
+    stamp.write_text(state.hexdigest())
+    return scripts
+
+
+def pip_has_its_own_sources() -> bool:
+    """Whether this machine tells pip where packages come from: uv reads none of that, so pip must install."""
+    listing = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    ).stdout
+    names = {line.split("=")[0].rpartition(".")[2] for line in listing.splitlines()}
+    return not names.isdisjoint({"index-url", "extra-index-url", "find-links", "no-index", "proxy", "cert"})
