@@ -45,7 +45,8 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The tests of every room, the examples, and what holds for the whole repository."""
-    paths = [p for p in PROJECT["tool"]["pytest"]["ini_options"]["testpaths"] if p != SUITE and Path(p).exists()]
+    testpaths = PROJECT["tool"]["pytest"]["ini_options"]["testpaths"]
+    paths = [path for path in testpaths if path != SUITE and (ROOT / path).exists()]
     chosen = session.posargs or [*paths, *(f"--ignore={page}" for page in PAGES)]
     run(session, "pytest", "-n", "2", *chosen)
 
@@ -76,8 +77,9 @@ def setup(session: nox.Session) -> None:
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "agent.db*"))
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     block = page.split("<!-- try:begin -->")[1].split("<!-- try:end -->")[0]
+    command = "\n".join(block.strip().splitlines()[1:-1])
     with session.chdir(copy):
-        session.run("bash", "-euo", "pipefail", "-c", "\n".join(block.strip().splitlines()[1:-1]), external=True)
+        session.run("bash", "-euo", "pipefail", "-c", command, external=True)
 
 
 def run(session: nox.Session, program: str, *args: str, **env: str) -> None:

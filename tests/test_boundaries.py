@@ -1,0 +1,110 @@
+"""The import table: what each room may import, and what nobody may."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+#: Room → its package, the other rooms that it may import, the third-party packages that it may import.
+TABLE: dict[str, tuple[str, set[str], set[str]]] = {
+    "spec": ("perdure", set(), {"pluggy", "pyarrow", "numpy", "msgspec", "re2"}),
+    "backends/memory": ("perdure_memory", {"perdure"}, set()),
+    "backends/sql": ("perdure_sql", {"perdure"}, {"sqlalchemy", "alembic"}),
+    "backends/sqlite": ("perdure_sqlite", {"perdure", "perdure_sql"}, set()),
+    "conformance": ("perdure_conformance", {"perdure"}, {"hypothesis", "pytest"}),
+    "migrate": ("perdure_migrate", {"perdure"}, set()),
+}
+CONTRACT_TYPES = {"pyarrow", "numpy"}  # docs/decisions/0003-contract-types.md
+CLI_ONLY = {"typer", "rich"}
+UNSAFE_MODULES = {"pickle", "_pickle", "cPickle", "shelve", "marshal", "dill", "cloudpickle", "joblib"}
+UNSAFE_CALLS = {"eval", "exec", "__import__"}
+DISTRIBUTIONS = {"google-re2": "re2"}
+
+
+def sources(room: str) -> list[Path]:
+    return sorted((ROOT / room / "src").rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and absolute module name of every import, wherever in the file it stands."""
+    parts = path.relative_to(next(p for p in path.parents if p.name == "src")).with_suffix("").parts
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(parts[: len(parts) - node.level]) if node.level else ""
+            yield node.lineno, ".".join(filter(None, (base, node.module)))
+
+
+def at(path: Path, line: int) -> str:
+    return f"{path.relative_to(ROOT).as_posix()}:{line}"
+
+
+def test_the_table_names_every_room_of_the_workspace() -> None:
+    workspace = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["uv"][
+        "workspace"
+    ]
+    assert sorted(TABLE) == sorted(workspace["members"])
+
+
+@pytest.mark.parametrize("room", TABLE)
+def test_a_room_imports_what_the_table_allows(room: str) -> None:
+    package, rooms, third_party = TABLE[room]
+    allowed = {package} | rooms | third_party | CONTRACT_TYPES | set(sys.stdlib_module_names)
+    wrong = []
+    for path in sources(room):
+        in_cli = any(
+            part.strip("_").startswith("cli")
+            for part in path.relative_to(ROOT / room / "src").with_suffix("").parts
+        )
+        for line, module in imports(path):
+            top = module.partition(".")[0]
+            if top not in allowed and not (in_cli and top in CLI_ONLY):
+                wrong.append(f"{at(path, line)}: {room} may not import {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("room", TABLE)
+def test_a_room_imports_only_public_modules_of_another(room: str) -> None:
+    package, rooms, _ = TABLE[room]
+    wrong = [
+        f"{at(path, line)}: {module} is private to its room; import the name from its public package"
+        for path in sources(room)
+        for line, module in imports(path)
+        if module.partition(".")[0] in rooms - {package}
+        and any(part.startswith("_") for part in module.split("."))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("room", TABLE)
+def test_input_is_never_run(room: str) -> None:
+    wrong = []
+    for path in sources(room):
+        for line, module in imports(path):
+            if module.partition(".")[0] in UNSAFE_MODULES:
+                wrong.append(f"{at(path, line)}: {module} can run code from its input; read it inertly")
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in UNSAFE_CALLS
+            ):
+                wrong.append(f"{at(path, node.lineno)}: {node.func.id}() is not used in this repository")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("room", TABLE)
+def test_a_room_declares_what_the_table_says(room: str) -> None:
+    project = tomllib.loads((ROOT / room / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = [re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower() for requirement in project["dependencies"]]
+    declared = {DISTRIBUTIONS.get(name, name.replace("-", "_")) for name in names}
+    _, rooms, third_party = TABLE[room]
+    assert declared - CONTRACT_TYPES == (rooms | third_party) - CONTRACT_TYPES
+    assert room != "spec" or declared >= CONTRACT_TYPES
