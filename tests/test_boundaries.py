@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -32,14 +33,16 @@ def sources(room: str) -> list[Path]:
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and absolute module name of every import, wherever in the file it stands."""
+    """Line and absolute name of every import, in nested code too: a module, or a private name taken from one."""
     parts = path.relative_to(next(p for p in path.parents if p.name == "src")).with_suffix("").parts
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(parts[: len(parts) - node.level]) if node.level else ""
-            yield node.lineno, ".".join(filter(None, (base, node.module)))
+            module = ".".join(filter(None, (base, node.module)))
+            private = [alias.name for alias in node.names if alias.name.startswith("_")]
+            yield from ((node.lineno, name) for name in [f"{module}.{p}" for p in private] or [module])
 
 
 def at(path: Path, line: int) -> str:
@@ -108,3 +111,21 @@ def test_a_room_declares_what_the_table_says(room: str) -> None:
     _, rooms, third_party = TABLE[room]
     assert declared - CONTRACT_TYPES == (rooms | third_party) - CONTRACT_TYPES
     assert room != "spec" or declared >= CONTRACT_TYPES
+
+
+def test_the_contract_loads_without_the_command_line_and_without_an_engine() -> None:
+    program = "import sys, perdure, perdure.kit; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    packages = {package for package, _, _ in TABLE.values()} - {"perdure"}
+    assert set(loaded).isdisjoint(packages | CLI_ONLY | {"sqlalchemy", "alembic", "hypothesis"})
+
+
+def test_imports_are_found_wherever_they_stand(tmp_path: Path) -> None:
+    module = tmp_path / "src" / "perdure" / "kit" / "_base.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(
+        "import a.b\nfrom . import _hash\nfrom .._errors import Busy\ndef f():\n    from c import d\n"
+    )
+    assert list(imports(module)) == [(1, "a.b"), (2, "perdure.kit._hash"), (3, "perdure._errors"), (5, "c")]

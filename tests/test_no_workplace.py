@@ -12,8 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 # The classes of one character keep this file from finding itself.
 TRACES = {
-    "a machine's path": rb"(?<![\w.])/(?:[w]ork|[r]oot|[o]pt/(?:pypi|wheels)|[t]mp/(?:pv|h)|[h]ome/\w+|[U]sers/\w+)/",
-    "a package registry": rb"(?i)[p]ythonhosted\.|[p]ypi\.org|[a]rtifactory|(?:index-url|find-links)\W{0,3}\w+:/",
+    "a machine's path": rb"(?<![\w.])/(?:[w]ork|[r]oot|[o]pt/\w+|[t]mp/pv|[h]ome/\w+|[U]sers/\w+)/",
+    "a package registry": rb"(?i)[p]ythonhosted\.|[p]ypi\.org|[a]rtifactory|(?:index-url|find-links)\W*\w+:/",
     "a download address": rb"(?i)[a-z]+://[^\s\"'<>)]+\.(?:whl|tar\.gz|tgz|zip)\b",
     "a ticket number": rb"(?i)\b[i]ssues? #?\d+\b",
 }

@@ -47,7 +47,9 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     found: list[Block] = []
-    fence, start, words, body = "", 0, (), []
+    fence, start = "", 0
+    words: tuple[str, ...] = ()
+    body: list[str] = []
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         match = re.match(r"(`{3,}|~{3,})\s*(.*)$", line.strip())
         if not fence and match:
