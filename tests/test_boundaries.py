@@ -33,7 +33,7 @@ def sources(room: str) -> list[Path]:
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and absolute name of every import, in nested code too: a module, or a private name taken from one."""
+    """Line and absolute name of every import, nested ones too: a module, or a private name out of one."""
     parts = path.relative_to(next(p for p in path.parents if p.name == "src")).with_suffix("").parts
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
