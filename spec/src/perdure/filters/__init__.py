@@ -29,6 +29,7 @@ from perdure.filters._tree import (
     Scalar,
     StartsWith,
     columns_of,
+    scalar,
     walk,
 )
 from perdure.filters._validate import COUNTERS, kind_of, uses_counters, validate
@@ -68,6 +69,7 @@ __all__ = [
     "parse",
     "parse_order",
     "parse_path",
+    "scalar",
     "sort_key",
     "sort_rows",
     "to_dict",

@@ -180,8 +180,8 @@ class _Parser:
         return items[0] if len(items) == 1 else And(tuple(items))
 
     def unary(self, depth: int) -> Filter:
-        if depth > 2 * MAX_DEPTH:  # parentheses alone make no node, yet may not exhaust the stack
-            self.fail("the filter nests too deep")
+        if depth > MAX_DEPTH:  # parentheses make no node, yet may not exhaust the stack
+            self.fail(f"a filter nests at most {MAX_DEPTH} deep")
         start = self.token.start
         if self.accept("not"):
             item = self.unary(depth + 1)
