@@ -10,7 +10,7 @@ CODE = Path("content", ("error", "code"))
 
 
 def test_operators_make_comparisons() -> None:
-    made = [F.tier == 1, F.tier != 1, F.tier < 1, F.tier <= 1, F.tier > 1, F.tier >= 1, 1 < F.tier]
+    made = [F.tier == 1, F.tier != 1, F.tier < 1, F.tier <= 1, F.tier > 1, F.tier >= 1, 1 < F.tier]  # noqa: SIM300
     ops = ["eq", "ne", "lt", "le", "gt", "ge", "gt"]
     assert made == [Compare(Path("tier"), op, 1) for op in ops]  # type: ignore[arg-type]
 
@@ -59,7 +59,7 @@ def test_a_field_is_no_container_number_or_truth() -> None:
 
 def test_private_names_are_not_fields() -> None:
     with pytest.raises(AttributeError):
-        F.__wrapped__
+        _ = F.__wrapped__
     with pytest.raises(AttributeError):
-        F.content._x
+        _ = F.content._x
     assert copy.deepcopy(F.content).is_null() == F.content.is_null()

@@ -19,7 +19,10 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
         ({"kind": None}, F.kind.is_null()),
         ({"kind": {"$eq": None}}, F.kind.is_null()),
         ({"kind": {"$ne": None}}, ~F.kind.is_null()),
-        ({"kind": "x", "importance": {"$gt": 0.5, "$lte": 1}}, (F.kind == "x") & (F.importance > 0.5) & (F.importance <= 1)),
+        (
+            {"kind": "x", "importance": {"$gt": 0.5, "$lte": 1}},
+            (F.kind == "x") & (F.importance > 0.5) & (F.importance <= 1),
+        ),
         ({"$and": [{"a": 1}]}, And((F.a == 1,))),
         ({"$and": []}, TRUE),
         ({"$or": []}, FALSE),

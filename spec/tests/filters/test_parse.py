@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from perdure._errors import InvalidFilter
-from perdure.filters import FALSE, TRUE, And, F, Not, Or, format, parse
+from perdure.filters import FALSE, TRUE, And, F, Not, format, parse
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -14,8 +14,8 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
     ("text", "where"),
     [
         (
-            'kind = "error_pattern" and importance > 0.5 and tags contains "db" and not content.error.code in (1,2) '
-            'and expires_at is null and title startswith "a"',
+            'kind = "error_pattern" and importance > 0.5 and tags contains "db" '
+            'and not content.error.code in (1,2) and expires_at is null and title startswith "a"',
             And(
                 (
                     F.kind == "error_pattern",
@@ -105,7 +105,9 @@ def test_the_line_is_shown_alone() -> None:
     assert caught.value.message.splitlines()[1:] == ["  and ?", "      ^"]
 
 
-@pytest.mark.parametrize("text", ["(" * 5000, "not " * 5000 + "a = 1", "all(" * 5000, "(" * 60 + "not " * 60 + "a = 1"])
+@pytest.mark.parametrize(
+    "text", ["(" * 5000, "not " * 5000 + "a = 1", "all(" * 5000, "(" * 60 + "not " * 60 + "a = 1"]
+)
 def test_deep_texts_end_in_an_error(text: str) -> None:
     with pytest.raises(InvalidFilter):
         parse(text)

@@ -37,7 +37,9 @@ def test_the_dict_form_takes_bare_keys(text: str, steps: tuple[str, ...]) -> Non
         parse_path(text)
 
 
-@pytest.mark.parametrize("text", ["", ".a", "a.", "a..b", "a[", "a[b]", 'a["x]', "a[1", "a b", "é", "a[" + "9" * 30 + "]"])
+@pytest.mark.parametrize(
+    "text", ["", ".a", "a.", "a..b", "a[", "a[b]", 'a["x]', "a[1", "a b", "é", "a[" + "9" * 30 + "]"]
+)
 def test_what_is_no_path(text: str) -> None:
     with pytest.raises(InvalidFilter):
         parse_path(text, lenient=True)

@@ -223,7 +223,7 @@ def _comparison(op: str, literal: Scalar) -> _Test:
             return bool(compare(item, literal))
         if isinstance(item, Decimal):
             # Decimal to Decimal: exact, and no trap of the caller's decimal context can fire
-            return not item.is_nan() and bool(compare(item, Decimal(literal)))
+            return not item.is_nan() and bool(compare(item, Decimal.from_float(literal)))
         number = _number(item)
         return number is not None and bool(compare(number, literal))
 

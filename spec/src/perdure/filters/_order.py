@@ -41,7 +41,9 @@ def parse_order(order_by: str | Sequence[str] | None, table: Table) -> tuple[Ord
     """
     if order_by is None:
         return ()
-    texts = [order_by] if isinstance(order_by, str) else list(order_by)
+    if not isinstance(order_by, str | list | tuple):
+        raise InvalidFilter(f"order_by is a field name or a list of them, not {type(order_by).__name__}")
+    texts = (order_by,) if isinstance(order_by, str) else order_by
     terms = tuple(_term(text, table) for text in texts)
     for place, term in enumerate(terms):
         if any(term.column == earlier.column for earlier in terms[:place]):
