@@ -83,16 +83,13 @@ def _leaves(table: Table, name: str, seen: Sequence[tuple[Path, Scalar]]) -> st.
     if kind in ("vector", "payload"):
         return st.just(IsNull(here))
     if kind == "tags":
-        tags = st.sampled_from([literal for _, literal in seen] + list(_TEXTS))
+        tags = _either(_pool("text"), [literal for _, literal in seen])
         return st.just(IsNull(here)) | tags.map(lambda tag: Contains(here, tag))
     if kind == "value":
         paths = st.lists(st.sampled_from(_STEPS), max_size=3).map(lambda steps: Path(name, tuple(steps)))
         made = st.tuples(paths, _anything())
-        both = made | st.sampled_from(seen) if seen else made
-        return both.flatmap(lambda pair: _value_tests(*pair))
-    literals = _pool(kind)
-    if seen:
-        literals |= st.sampled_from([literal for _, literal in seen])
+        return _either(made, seen).flatmap(lambda pair: _value_tests(*pair))
+    literals = _either(_pool(kind), [literal for _, literal in seen])
     ops = st.sampled_from(_EQUALITIES + _ORDERINGS)
     tests: list[st.SearchStrategy[Filter]] = [
         st.just(IsNull(here)),
@@ -120,6 +117,10 @@ def _value_tests(path: Path, literal: Scalar) -> st.SearchStrategy[Filter]:
         tests.append(_parts(st.just(literal)).map(lambda part: Contains(path, part)))
         tests.append(_prefixes(st.just(literal)).map(lambda prefix: StartsWith(path, prefix)))
     return st.one_of(tests)
+
+
+def _either(made: _Literals, seen: Sequence[Any]) -> _Literals:
+    return made | st.sampled_from(seen) if seen else made
 
 
 def _pool(kind: str) -> _Literals:

@@ -5,7 +5,7 @@
     or        = and { "or" and }
     and       = unary { "and" unary }
     unary     = "not" unary | "(" or ")" | "true" | "false"
-              | ( "all" | "any" ) "(" or { "," or } ")" | test
+              | ( "all" | "any" ) "(" [ or { "," or } ] ")" | test
     test      = path ( "=" | "!=" | "<" | "<=" | ">" | ">=" ) literal
               | path [ "not" ] "in" "(" [ literal { "," literal } ] ")"
               | path "is" [ "not" ] "null"
