@@ -126,7 +126,9 @@ class Table:
         return row[: len(self.key)]  # type: ignore[return-value]
 
 
-def _text(name: str, *, limit: int | None = None, required: bool = False, references: str | None = None) -> Column:
+def _text(
+    name: str, *, limit: int | None = None, required: bool = False, references: str | None = None
+) -> Column:
     return Column(name, "text", required=required, limit=limit, references=references)
 
 
@@ -155,7 +157,10 @@ def _counter(name: str) -> Column:
     return Column(name, "int", required=True, counter=True, merge="sum")
 
 
-_TIMES = (Column("created_at", "time", required=True), Column("updated_at", "time", required=True, merge="max"))
+_TIMES = (
+    Column("created_at", "time", required=True),
+    Column("updated_at", "time", required=True, merge="max"),
+)
 
 TABLES: dict[str, Table] = {
     t.name: t
@@ -179,7 +184,14 @@ TABLES: dict[str, Table] = {
                 _value("metadata"),
                 *_TIMES,
             ),
-            (("kind", "importance"), ("tier", "importance"), ("scope",), ("agent",), ("expires_at",), ("created_at",)),
+            (
+                ("kind", "importance"),
+                ("tier", "importance"),
+                ("scope",),
+                ("agent",),
+                ("expires_at",),
+                ("created_at",),
+            ),
         ),
         Table(
             "links",

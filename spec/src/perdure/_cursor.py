@@ -1,0 +1,65 @@
+"""Page cursors: where a page of results ended, as text that a client may keep.
+
+A cursor names the point that the first page was read at, so that all pages show one state, and the
+sort position of the last row. It is bound to its query, not signed: it grants nothing by itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from perdure._errors import InvalidInput
+from perdure._schema import TABLES, Row
+from perdure._types import Point
+from perdure.filters import Filter, OrderTerm, to_dict
+
+__all__ = ["Cursor", "decode_cursor", "encode_cursor"]
+
+
+class Cursor(msgspec.Struct, frozen=True, array_like=True):
+    """A decoded cursor; `after` is `Query.after`."""
+
+    query: str
+    point: Point
+    after: tuple[Any, ...]
+
+
+def _digest(table: str, where: Filter | None, order: Sequence[OrderTerm]) -> str:
+    shape = repr((table, None if where is None else to_dict(where), [str(term) for term in order]))
+    return blake2b(shape.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def encode_cursor(
+    table: str, where: Filter | None, order: Sequence[OrderTerm], point: Point, last: Row
+) -> str:
+    """The cursor after the row `last`."""
+    spec = TABLES[table]
+    after = (*(last[spec.position[term.column]] for term in order), *spec.key_of(last))
+    packed = msgspec.msgpack.encode(Cursor(_digest(table, where, order), point, after))
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def decode_cursor(text: str, table: str, where: Filter | None, order: Sequence[OrderTerm]) -> Cursor:
+    """The inverse of `encode_cursor`.
+
+    Raises:
+        InvalidInput: It is no cursor, or one of another query.
+    """
+    try:
+        packed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        cursor = msgspec.msgpack.decode(packed, type=Cursor)
+    except (ValueError, TypeError, binascii.Error, msgspec.MsgspecError):
+        raise InvalidInput("this is no page cursor; pass the `cursor` of the page before") from None
+    if cursor.query != _digest(table, where, order) or len(cursor.after) != len(order) + len(
+        TABLES[table].key
+    ):
+        raise InvalidInput(
+            "this cursor belongs to another query; keep where and order_by the same from page to page"
+        )
+    return cursor

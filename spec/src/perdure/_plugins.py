@@ -1,0 +1,188 @@
+"""Finding, checking and composing backends.
+
+Each store has a `pluggy.PluginManager` of its own with exactly one backend in it. Entry points are
+loaded by name, only when wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
+
+import pluggy
+
+from perdure._capabilities import Description
+from perdure._errors import InvalidURL, PerdureError, PluginError
+from perdure._hooks import PROJECT, PersistenceBackend
+
+__all__ = [
+    "BACKENDS",
+    "WRAPPERS",
+    "Plugin",
+    "Wrap",
+    "WrapperSpec",
+    "describe_backends",
+    "hook_names",
+    "load",
+    "manager",
+    "open_backend",
+]
+
+#: The entry point group of backends; the name is the URL scheme.
+BACKENDS = "perdure.backends"
+
+#: The entry point group of wrappers.
+WRAPPERS = "perdure.wrappers"
+
+Mode = Literal["r", "rw"]
+
+
+class Plugin(Protocol):
+    """What a `perdure.backends` entry point names."""
+
+    def describe(self) -> Description:
+        """What the backend is and can do, without any I/O."""
+        ...
+
+    def open(self, url: str, namespace: str, mode: Mode) -> object:
+        """Open a store; the object's `hookimpl` methods are the backend."""
+        ...
+
+
+#: `wrap(inner, config)`: a backend around a backend.
+Wrap = Callable[[Any, dict[str, Any]], object]
+
+#: A wrapper by entry point name, by name with its configuration, or the function itself.
+WrapperSpec = str | tuple[str, dict[str, Any]] | Callable[[Any], object]
+
+
+def hook_names() -> tuple[str, ...]:
+    """The names of all hooks, in the order of the specification."""
+    marker = f"{PROJECT}_spec"
+    return tuple(name for name, member in vars(PersistenceBackend).items() if hasattr(member, marker))
+
+
+def load(group: str, name: str) -> Any:
+    """Load the entry point `name` of `group`.
+
+    Raises:
+        InvalidURL: There is none; the message says what to install.
+        PluginError: Two distributions declare it, or it fails to load.
+    """
+    found: list[EntryPoint] = [point for point in entry_points(group=group) if point.name == name]
+    targets = {(point.value, _dist(point)) for point in found}
+    if not found:
+        kind = "backend" if group == BACKENDS else "wrapper"
+        known = ", ".join(sorted({point.name for point in entry_points(group=group)})) or "none"
+        raise InvalidURL(
+            f"no {kind} {name!r} is installed (installed: {known}); try: pip install perdure-{name.partition('+')[0]}"
+        )
+    if len(targets) > 1:
+        owners = " and ".join(sorted(dist for _, dist in targets))
+        raise PluginError(f"{group} {name!r} is declared by {owners}; uninstall one of them")
+    try:
+        return found[0].load()
+    except PerdureError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{group} {name!r} of {_dist(found[0])} fails to load: {type(error).__name__}: {error}; reinstall it"
+        ) from error
+
+
+def _dist(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "an unknown distribution"
+
+
+def describe_backends() -> dict[str, Description | PerdureError]:
+    """Each installed backend's description, or the error that its entry point raises."""
+    result: dict[str, Description | PerdureError] = {}
+    for name in sorted({point.name for point in entry_points(group=BACKENDS)}):
+        try:
+            result[name] = load(BACKENDS, name).describe()
+        except PerdureError as error:
+            result[name] = error
+    return result
+
+
+def open_backend(
+    url: str, namespace: str, mode: Mode, wrap: Sequence[WrapperSpec] = ()
+) -> tuple[object, Description]:
+    """Open the backend that the URL's scheme names, inside its wrappers (the last one is outermost)."""
+    if not isinstance(url, str) or "://" not in url:
+        raise InvalidURL(f"{str(url)[:80]!r} is no store URL; write it like sqlite:///agent.db or memory://")
+    scheme = url.partition("://")[0]
+    plugin: Plugin = load(BACKENDS, scheme)
+    # Wrappers are looked up first, so that a misspelled one leaves no store open.
+    wrappers = [_wrapper(spec) for spec in wrap]
+    backend = plugin.open(url, namespace, mode)
+    try:
+        for around in wrappers:
+            backend = around(backend)
+            check(backend)
+    except BaseException:
+        backend.close(ctx=None)  # type: ignore[attr-defined]
+        raise
+    return backend, plugin.describe()
+
+
+def _wrapper(spec: WrapperSpec) -> Callable[[Any], object]:
+    if callable(spec):
+        return spec
+    name, config = (spec, {}) if isinstance(spec, str) else spec
+    return partial(_call_wrap, load(WRAPPERS, name), config)
+
+
+def _call_wrap(wrap: Wrap, config: dict[str, Any], inner: Any) -> object:
+    return wrap(inner, config)
+
+
+def check(backend: object) -> None:
+    """Check that an object implements every hook, with the hookspecs' names and arguments.
+
+    Raises:
+        PluginError: It does not; the message names the hook.
+    """
+    manager(backend)
+
+
+def manager(backend: object, observers: Iterable[object] = ()) -> pluggy.PluginManager:
+    """A plugin manager with exactly this backend (and plain hook wrappers, which only observe)."""
+    plugins = pluggy.PluginManager(PROJECT)
+    plugins.add_hookspecs(PersistenceBackend)
+    try:
+        plugins.register(backend, name="backend")
+        for observer in observers:
+            plugins.register(observer)
+        plugins.check_pending()
+    except (pluggy.PluginValidationError, ValueError) as error:
+        raise PluginError(f"{type(backend).__name__} does not keep to the hookspecs: {error}") from error
+    for name in hook_names():
+        _check_hook(plugins, name, backend)
+    return plugins
+
+
+def _check_hook(plugins: pluggy.PluginManager, name: str, backend: object) -> None:
+    caller = getattr(plugins.hook, name)
+    plain = [impl for impl in caller.get_hookimpls() if not (impl.wrapper or impl.hookwrapper)]
+    mine = [impl for impl in plain if impl.plugin is backend]
+    if not mine:
+        raise PluginError(f"{type(backend).__name__} lacks the hook {name!r}; every hook is required")
+    if len(plain) > 1:
+        raise PluginError(f"{name!r} is implemented twice; an observer must be a hook wrapper (wrapper=True)")
+    spec = caller.spec
+    assert spec is not None
+    # Pluggy drops an argument that an implementation does not name; the contract does not.
+    missing = set(spec.argnames) - set(mine[0].argnames)
+    if missing:
+        raise PluginError(f"{type(backend).__name__}.{name} does not take {', '.join(sorted(missing))}")
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """A store URL's scheme and the URL without query and password, for messages."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return parts.scheme, f"{parts.scheme}://{host}{parts.path}"
