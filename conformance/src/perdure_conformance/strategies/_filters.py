@@ -59,7 +59,7 @@ def filters(table: Table, rows: Iterable[Row] = (), *, counters: bool = True) ->
     """
     seen = _observed(table, rows)
     names = [*table.names, *(COUNTERS if counters else ())]
-    leaves = st.sampled_from(names).flatmap(lambda name: _leaves(table, name, seen.get(name, [])))
+    leaves = st.one_of([_leaves(table, name, seen.get(name, [])) for name in names])
 
     def combined(items: st.SearchStrategy[Filter]) -> st.SearchStrategy[Filter]:
         several = st.lists(items, max_size=3).map(tuple)
@@ -93,7 +93,7 @@ def _leaves(table: Table, name: str, seen: Sequence[tuple[Path, Scalar]]) -> st.
     ops = st.sampled_from(_EQUALITIES + _ORDERINGS)
     tests: list[st.SearchStrategy[Filter]] = [
         st.just(IsNull(here)),
-        st.builds(Compare, st.just(here), ops, literals),
+        st.tuples(ops, literals).map(lambda pair: Compare(here, *pair)),
         st.lists(literals, max_size=4).map(lambda values: In(here, tuple(values))),
     ]
     if kind == "text":
