@@ -148,6 +148,7 @@ def test_extreme_numbers_are_exact_and_quick() -> None:
 
 def test_traps_of_the_callers_decimal_context_do_not_fire() -> None:
     with decimal.localcontext(decimal.Context(prec=1, traps=list(decimal.Context().traps))):
+        assert of_value(x.is_in([0.5, 0.25, 0.125]), Decimal("0.125"))
         assert of_value((x < 0.5) & (x > 0.125) & (x != 0.25), Decimal("0.251"))
 
 

@@ -136,9 +136,9 @@ def _typed(where: Filter, place: int) -> Callable[..., bool]:
     assert isinstance(where, Compare)
     literal = _native(where.value)
     if where.op == "eq":
-        return lambda row, counters=None: bool(row[place] == literal)
+        return lambda row, counters=None: row[place] == literal
     if where.op == "ne":
-        return lambda row, counters=None: bool(row[place] != literal)
+        return lambda row, counters=None: row[place] != literal
     compare = _ORDERS[where.op]
 
     def ordered(row: tuple[Any, ...], counters: Counters | None = None) -> bool:
@@ -245,14 +245,26 @@ def _number(item: Any) -> int | float | Fraction | None:
 
 
 def _any_of(values: tuple[Scalar, ...]) -> _Test:
-    """Equality with one of the literals: a set for text, one comparison for each of the others."""
+    """Equality with one of the literals, by one look into a set of those of the item's kind.
+
+    Python hashes equal numbers of all types alike, and compares them exactly.
+    """
     texts = frozenset(value for value in values if isinstance(value, str))
-    others = [_comparison("eq", value) for value in values if not isinstance(value, str)]
+    truths = frozenset(value for value in values if isinstance(value, bool))
+    moments = frozenset(_native(value) for value in values if isinstance(value, datetime))
+    numbers = frozenset(v for v in values if isinstance(v, int | float) and not isinstance(v, bool))
 
     def test(item: Any) -> bool:
         if isinstance(item, str):
             return str.__str__(item) in texts
-        return any(equal(item) for equal in others)
+        if isinstance(item, bool | np.bool_):
+            return bool(item) in truths
+        if isinstance(item, datetime):
+            return item.utcoffset() is not None and _native(item) in moments
+        if isinstance(item, Decimal):
+            return not item.is_nan() and item in numbers
+        number = _number(item)
+        return number is not None and number in numbers
 
     return test
 
