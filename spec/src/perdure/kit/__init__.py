@@ -2,13 +2,17 @@
 
 from perdure.kit._apply import Heads, Write, apply, owner_id, owner_key
 from perdure.kit._arrow import batch_of, project, rows_of
+from perdure.kit._backend import KitBackend
 from perdure.kit._hash import CHUNK_SIZE, chunk_digest, row_hash
 from perdure.kit._score import NUMPY_DTYPE, scores
+from perdure.kit._storage import Storage
 
 __all__ = [
     "CHUNK_SIZE",
     "NUMPY_DTYPE",
     "Heads",
+    "KitBackend",
+    "Storage",
     "Write",
     "apply",
     "batch_of",

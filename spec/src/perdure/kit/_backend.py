@@ -1,0 +1,214 @@
+"""`KitBackend`: the whole contract over a `Storage`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import wraps
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from perdure._errors import PermissionDenied
+from perdure._hooks import HistoryEvent, hookimpl
+from perdure._names import Ref, check_name
+from perdure._schema import Row
+from perdure._types import (
+    At,
+    Branch,
+    ChangeBatch,
+    Checkpoint,
+    Commit,
+    CommitRequest,
+    Committed,
+    CompactReport,
+    CompactRequest,
+    Context,
+    Counter,
+    Hit,
+    IngestReport,
+    Key,
+    Point,
+    PurgeReport,
+    Query,
+    Search,
+    Space,
+    Stats,
+    VerifyReport,
+)
+from perdure.filters import Filter
+from perdure.kit._branching import Branching
+from perdure.kit._commits import Commits
+from perdure.kit._head import HeadStore
+from perdure.kit._keys import Keys
+from perdure.kit._reading import Reader
+from perdure.kit._rows import Rows
+from perdure.kit._search import Searcher
+from perdure.kit._storage import Storage
+from perdure.kit._writing import Writer
+
+__all__ = ["KitBackend"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _write(hook: _F) -> _F:
+    """Refuse the hook on a backend that was opened read-only."""
+
+    @wraps(hook)
+    def guarded(self: KitBackend, *args: Any, **kwargs: Any) -> Any:
+        if self.read_only:
+            raise PermissionDenied(
+                f"the store is open read-only, so {hook.__name__} is refused; open it with mode='rw'"
+            )
+        return hook(self, *args, **kwargs)
+
+    return guarded  # type: ignore[return-value]
+
+
+class KitBackend:
+    """A complete backend: hand it a `Storage`, and it keeps the contract of `PersistenceBackend`.
+
+    Args:
+        storage: Where objects are kept; `close` closes it.
+        namespace: What to open. With mode "rw" it is created, with its branch `main`, where it is missing.
+        mode: "rw", or "r": every hook that writes raises `PermissionDenied`.
+
+    Raises:
+        InvalidRef: The name of the namespace is malformed.
+        NotFound: It is missing, and the mode is "r".
+        CorruptStore, IncompatibleStore: Its head cannot be read.
+    """
+
+    def __init__(self, storage: Storage, namespace: str, *, mode: str = "rw") -> None:
+        self.namespace = check_name(namespace, "namespace")
+        self.read_only = mode == "r"
+        self._storage = storage
+        keys = Keys(namespace)
+        self._heads = heads = HeadStore(storage, keys, namespace)
+        if not self.read_only:
+            heads.create()
+        heads.load()
+        self._commits = commits = Commits(storage, keys)
+        self._rows = rows = Rows(storage, keys, heads, commits)
+        self._reader = reader = Reader(storage, keys, heads, commits, rows)
+        self._writer = Writer(storage, keys, heads, commits, rows, reader)
+        self._searcher = Searcher(keys, commits, rows, reader)
+        self._branching = Branching(heads, reader)
+
+    @hookimpl
+    def close(self, ctx: Context) -> bool:
+        """Release the storage."""
+        if not self._heads.closed:
+            self._heads.closed = True
+            self._storage.close()
+        return True
+
+    # ---------------------------------------------------------------------------------------- writing
+
+    @hookimpl
+    @_write
+    def commit(self, ctx: Context, request: CommitRequest) -> Committed:
+        """Apply a batch atomically."""
+        return self._writer.commit(ctx, request)
+
+    @hookimpl
+    @_write
+    def touch(self, ctx: Context, table: str, keys: Sequence[Key], time: int) -> int:
+        """Count one read of each row."""
+        return self._writer.touch(table, keys, time)
+
+    # ---------------------------------------------------------------------------------------- reading
+
+    @hookimpl
+    def resolve(self, ctx: Context, ref: Ref) -> Point:
+        """The point that a ref means now."""
+        return self._reader.place(ref)[1]
+
+    @hookimpl
+    def fetch(self, ctx: Context, table: str, keys: Sequence[Key], at: At) -> list[Row | None]:
+        """Rows by key."""
+        return self._reader.fetch(table, keys, at)
+
+    @hookimpl
+    def versions(self, ctx: Context, table: str, keys: Sequence[Key], at: At) -> list[str | None]:
+        """Versions by key."""
+        return self._reader.versions(table, keys, at)
+
+    @hookimpl
+    def counters(self, ctx: Context, table: str, keys: Sequence[Key]) -> list[Counter]:
+        """Read counters by key."""
+        return self._reader.counters(table, keys)
+
+    @hookimpl
+    def select(self, ctx: Context, query: Query, at: At) -> Iterator[Row]:
+        """Rows of a query."""
+        return self._reader.select(query, at)
+
+    @hookimpl
+    def scan(self, ctx: Context, query: Query, at: At) -> Iterator[pa.RecordBatch]:
+        """Rows of a query as record batches."""
+        return self._reader.scan(query, at)
+
+    @hookimpl
+    def count(self, ctx: Context, table: str, where: Filter | None, at: At) -> int:
+        """How many rows match."""
+        return self._reader.count(table, where, at)
+
+    @hookimpl
+    def search(self, ctx: Context, search: Search, at: At) -> list[Hit]:
+        """The nearest vectors."""
+        return self._searcher.search(search, at)
+
+    @hookimpl
+    def read_chunks(self, ctx: Context, digests: Sequence[str]) -> Iterator[bytes]:
+        """Payload pieces."""
+        return self._reader.read_chunks(digests)
+
+    # ----------------------------------------------------------------------------------------- spaces
+
+    @hookimpl
+    @_write
+    def create_space(self, ctx: Context, space: Space) -> Space:
+        """Create a space."""
+        return self._branching.create_space(ctx, space)
+
+    @hookimpl
+    def list_spaces(self, ctx: Context) -> list[Space]:
+        """All spaces, by name."""
+        return self._branching.list_spaces()
+
+    # --------------------------------------------------------------------------- branches, checkpoints
+
+    @hookimpl
+    @_write
+    def create_branch(self, ctx: Context, name: str, at: At) -> Branch:
+        """Fork a branch."""
+        return self._branching.create_branch(ctx, name, at)
+
+    @hookimpl
+    @_write
+    def delete_branch(self, ctx: Context, name: str, cascade: bool) -> int:
+        """Delete a branch."""
+        return self._branching.delete_branch(ctx, name, cascade)
+
+    @hookimpl
+    def list_branches(self, ctx: Context) -> list[Branch]:
+        """All branches, by name."""
+        return self._branching.list_branches()
+
+    @hookimpl
+    @_write
+    def create_checkpoint(self, ctx: Context, checkpoint: Checkpoint) -> Checkpoint:
+        """Name a point."""
+        return self._branching.create_checkpoint(ctx, checkpoint)
+
+    @hookimpl
+    @_write
+    def delete_checkpoint(self, ctx: Context, name: str) -> bool:
+        """Drop the name of a point."""
+        return self._branching.delete_checkpoint(ctx, name)
+
+    @hookimpl
+    def list_checkpoints(self, ctx: Context) -> list[Checkpoint]:
+        """All checkpoints, by name."""
+        return self._branching.list_checkpoints()

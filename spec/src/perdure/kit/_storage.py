@@ -1,0 +1,57 @@
+"""The primitives that a key-value store, an object store or plain files must offer to carry a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+__all__ = ["Storage"]
+
+
+class Storage(Protocol):
+    """An ordered map from bytes to bytes. Subclass it, and pass an instance to `KitBackend`.
+
+    Keys are at most some 1.2 kB (two key parts of 512 bytes each, and a fixed tail) and are ordered by their
+    bytes. All methods may be called from several threads, and, where the backend declares `concurrent`, from
+    several processes. A write is as durable as the backend declares when its method returns. Errors
+    of the medium are raised as `StorageError`.
+    """
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value under `key`, or None; it sees every write that was acknowledged before."""
+        ...
+
+    def range(self, start: bytes, end: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Items with `start <= key < end` in key order, or in reverse.
+
+        The iterator holds no lock between items and may be dropped at any item. Items that are written or
+        deleted while it runs may or may not be seen; all others are seen exactly once.
+        """
+        ...
+
+    def put_if_absent(self, key: bytes, value: bytes) -> bool:
+        """Store `value` unless there is a value; whether it was stored."""
+        ...
+
+    def delete(self, key: bytes) -> None:
+        """Remove the key; an absent one is no error."""
+        ...
+
+    def compare_and_swap(self, key: bytes, old: bytes | None, new: bytes) -> bool:
+        """Store `new` if the value is `old` (None: there is none), atomically; whether it was stored.
+
+        Called for one small head key per namespace, and for read counters.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what the storage holds; closing twice is no error."""
+        ...
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of several keys; override it where one round trip can serve them."""
+        return [self.get(key) for key in keys]
+
+    def put_many(self, items: Iterable[tuple[bytes, bytes]]) -> int:
+        """`put_if_absent` for several items, in any order and not atomically; how many were stored."""
+        return sum(self.put_if_absent(key, value) for key, value in items)
