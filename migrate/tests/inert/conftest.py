@@ -35,8 +35,8 @@ def _same(a: Any, b: Any, seen: dict[int, int]) -> bool:
         return a.dtype == b.dtype and a.tobytes() == b.tobytes()
     if isinstance(a, (dict, OrderedDict)):
         return len(a) == len(b) and all(
-            _same(k, l, seen) and _same(v, w, seen)
-            for (k, v), (l, w) in zip(a.items(), b.items(), strict=True)
+            _same(k, j, seen) and _same(v, w, seen)
+            for (k, v), (j, w) in zip(a.items(), b.items(), strict=True)
         )
     if isinstance(a, deque):
         return a.maxlen == b.maxlen and _same(list(a), list(b), seen)

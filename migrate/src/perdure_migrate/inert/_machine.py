@@ -22,7 +22,7 @@ from perdure_migrate.inert._limits import Limits
 from perdure_migrate.inert._opcodes import NAMES, STOP, TABLE
 from perdure_migrate.inert._rebuild import CONSTRUCTORS, REBUILDERS
 from perdure_migrate.inert._report import Report
-from perdure_migrate.inert._stand_in import Opaque, add_items, add_pairs, has_state, reference, set_state
+from perdure_migrate.inert._stand_in import Opaque, has_state
 
 __all__ = ["Machine"]
 
@@ -55,15 +55,19 @@ class Machine:
         memo: What GET finds.
     """
 
-    def __init__(self, data: bytes, limits: Limits, report: Report) -> None:
+    def __init__(
+        self, data: bytes, limits: Limits, report: Report, zones: frozenset[str] = frozenset()
+    ) -> None:
         self.data = data
         self.size = len(data)
         self.limits = limits
         self.report = report
+        self.zones = zones
         self.pos = 0
         self.at = 0
         self.held = 0
         self.nodes = 0
+        self._made = 0
         self.buffers = 0
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
@@ -216,7 +220,7 @@ class Machine:
         self.report._globals[key] += 1
         found = self._references.get(key)
         if found is None:
-            found = self._references[key] = reference(module, qualname)
+            found = self._references[key] = self._stand_in(key, None)
             self._names[id(found)] = key
         return found
 
@@ -254,7 +258,13 @@ class Machine:
     def opaque(self, name: Name, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Opaque:
         """A stand-in for what a call of `name` would have made."""
         self.report._opaque[name] += 1
-        return Opaque(name[0], name[1], args=args, kwargs=kwargs or {})
+        return self._stand_in(name, args, kwargs)
+
+    def _stand_in(
+        self, name: Name, args: tuple[Any, ...] | None, kwargs: dict[str, Any] | None = None
+    ) -> Opaque:
+        self._made += 1
+        return Opaque(name[0], name[1], args, kwargs=kwargs, order=self._made)
 
     def unfinished(self, name: Name, args: tuple[Any, ...], finish: Finisher) -> Opaque:
         """A stand-in that a BUILD with the right state turns into the real object."""
@@ -278,7 +288,7 @@ class Machine:
             target = self._demote(target, "a state")
         if has_state(target):
             raise self.fail(f"{target.module}.{target.qualname} is given a second state")
-        set_state(target, state)
+        target.state = state
 
     # -- containers
 
@@ -288,7 +298,7 @@ class Machine:
         if kind is list or kind is deque:
             target.extend(items)
         elif kind is Opaque:
-            add_items(target, items)
+            target.items.extend(items)
         else:
             raise self.fail(f"items are appended to a {kind.__name__}")
 
@@ -305,7 +315,7 @@ class Machine:
             target = self._demote(target, "an unhashable key")
         elif kind is not Opaque:
             raise self.fail(f"keys are set in a {kind.__name__}")
-        add_pairs(target, list(zip(flat[::2], flat[1::2], strict=True)))
+        target.pairs.extend(zip(flat[::2], flat[1::2], strict=True))
 
     def add(self, target: Any, items: list[Any]) -> None:
         """ADDITEMS."""
@@ -317,7 +327,7 @@ class Machine:
             target = self._demote(target, "an unhashable member")
         elif kind is not Opaque:
             raise self.fail(f"members are added to a {kind.__name__}")
-        add_items(target, items)
+        target.items.extend(items)
 
     def hashable(self, keys: Sequence[Any]) -> bool:
         """Whether all may be hashed, at a cost that is charged before the first hash is taken."""
@@ -363,13 +373,13 @@ class Machine:
         made: Opaque
         if kind is dict or kind is OrderedDict:
             made = self.opaque(("builtins", "dict") if kind is dict else ("collections", "OrderedDict"))
-            add_pairs(made, list(target.items()))
+            made.pairs.extend(target.items())
         elif kind is deque:
             made = self.opaque(("collections", "deque"), ([], target.maxlen))
-            add_items(made, list(target))
+            made.items.extend(target)
         elif kind is set or kind is list:
             made = self.opaque(("builtins", kind.__name__))
-            add_items(made, list(target))
+            made.items.extend(target)
         else:
             raise self.fail(f"a {kind.__name__} is given {why}")
         self.copies(len(target))
@@ -405,4 +415,4 @@ class Machine:
         if type(value) is Opaque and value.args and self.stack:
             below = self.stack[-1]
             if value.args[0] is below and type(below) is Opaque and not has_state(below):
-                set_state(below, value)
+                below.state = value

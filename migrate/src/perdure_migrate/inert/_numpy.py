@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perdure_migrate.inert._stand_in import Opaque, state_of
+from perdure_migrate.inert._stand_in import Opaque
 
 if TYPE_CHECKING:
     from perdure_migrate.inert._machine import Machine
@@ -47,19 +47,24 @@ def _dtype(m: Machine, value: Any) -> np.dtype[Any] | None:
         return None
     known: dict[int, tuple[Opaque, Any, np.dtype[Any] | None]] = m.scratch.setdefault("dtypes", {})
     found = known.get(id(value))
-    if found is not None and found[1] is state_of(value):
+    if found is not None and found[1] is value.state:
         return found[2]
     try:
         sized = _understand(m, value, 0)
     except (TypeError, ValueError, OverflowError):
         sized = None
     made = sized[0] if sized else None
-    known[id(value)] = (value, state_of(value), made)
+    known[id(value)] = (value, value.state, made)
     return made
 
 
 def _is_dtype(value: Any) -> bool:
     return type(value) is Opaque and (value.module, value.qualname) == ("numpy", "dtype")
+
+
+def _is(value: Any, *numbers: int) -> bool:
+    """Whether it is one of these integers; the type comes first, since `==` belongs to the other side."""
+    return type(value) is int and value in numbers
 
 
 def _text(value: Any) -> str:
@@ -77,14 +82,11 @@ def _text(value: Any) -> str:
 
 def _understand(m: Machine, value: Any, depth: int) -> Sized | None:
     m.work(1)
-    if (
-        depth > _MOST_NESTING
-        or type(value) is not Opaque
-        or (value.module, value.qualname) != ("numpy", "dtype")
-    ):
+    if depth > _MOST_NESTING or not _is_dtype(value):
         return None
-    args, state = value.args, state_of(value)
-    if not 1 <= len(args or ()) <= 3 or any(type(flag) not in (bool, int) for flag in args[1:]):
+    args: tuple[Any, ...] = value.args or ()
+    state = value.state
+    if not 1 <= len(args) <= 3 or any(type(flag) not in (bool, int) for flag in args[1:]):
         return None
     code = _text(args[0])
     if not _CODE.fullmatch(code):
@@ -92,7 +94,7 @@ def _understand(m: Machine, value: Any, depth: int) -> Sized | None:
     plain = np.dtype(code)
     if state is None:
         return plain, 1
-    if type(state) is not tuple or len(state) not in (8, 9) or state[0] not in (3, 4):
+    if type(state) is not tuple or len(state) not in (8, 9) or not _is(state[0], 3, 4):
         return None
     _, order, sub, names, fields, size, _alignment, flags = state[:8]
     if type(size) is not int or size not in (-1, plain.itemsize) or type(flags) is not int:
@@ -100,7 +102,7 @@ def _understand(m: Machine, value: Any, depth: int) -> Sized | None:
     if sub is not None:
         return _subarray(m, sub, plain.itemsize, depth)
     if names is not None or fields is not None:
-        return _structure(m, names, fields, plain.itemsize, bool(flags & _ALIGNED), depth)
+        return _structure(m, state, depth, plain.itemsize)
     return _simple(plain, _text(order), state[8] if len(state) == 9 else None), 1
 
 
@@ -109,7 +111,7 @@ def _simple(plain: np.dtype[Any], order: str, metadata: Any) -> np.dtype[Any]:
         raise ValueError("an unknown byte order")
     if plain.kind in "mM" and metadata is not None:
         extra, (unit, count, denominator, _event) = metadata
-        if extra or type(count) is not int or not 0 < count < 2**31 or denominator != 1:
+        if extra or type(count) is not int or not 0 < count < 2**31 or not _is(denominator, 1):
             raise ValueError("an unknown time unit")
         unit = _text(unit)
         if unit != "generic":
@@ -131,7 +133,8 @@ def _subarray(m: Machine, sub: Any, size: int, depth: int) -> Sized | None:
     return np.dtype((base[0], shape)), base[1] + 1
 
 
-def _structure(m: Machine, names: Any, fields: Any, size: int, aligned: bool, depth: int) -> Sized | None:
+def _structure(m: Machine, state: Any, depth: int, size: int) -> Sized | None:
+    names, fields, aligned = state[3], state[4], bool(state[7] & _ALIGNED)
     if (
         type(names) is not tuple
         or type(fields) is not dict
@@ -141,8 +144,8 @@ def _structure(m: Machine, names: Any, fields: Any, size: int, aligned: bool, de
         return None
     formats, offsets, count = [], [], 1
     for name in names:
-        field = fields.get(name)
-        if type(name) is not str or type(field) is not tuple or len(field) != 2:
+        field = fields.get(name) if type(name) is str else None
+        if type(field) is not tuple or len(field) != 2:
             return None
         inner, offset = _understand(m, field[0], depth + 1), field[1]
         if inner is None or type(offset) is not int or not 0 <= offset <= size - inner[0].itemsize:
@@ -208,17 +211,15 @@ def _bytes_of(data: Any) -> bytes | bytearray | None:
 
 def _reconstruct(m: Machine, name: Name, args: Args) -> Any:
     """An empty array that waits for its state."""
-    known = (
-        len(args) == 3
-        and m.name_of(args[0]) == ("numpy", "ndarray")
-        and args[1] == (0,)
-        and args[2] in (b"b", "b")
-    )
-    return m.unfinished(name, args, _finish_array) if known else NotImplemented
+    if len(args) != 3 or m.name_of(args[0]) != ("numpy", "ndarray") or not _is_shape(args[1]):
+        return NotImplemented
+    if args[1] != (0,) or _bytes_of(args[2]) != b"b":
+        return NotImplemented
+    return m.unfinished(name, args, _finish_array)
 
 
 def _finish_array(m: Machine, target: Any, state: Any) -> Any:
-    if type(state) is not tuple or len(state) not in (4, 5) or (len(state) == 5 and state[0] not in (0, 1)):
+    if type(state) is not tuple or len(state) not in (4, 5) or (len(state) == 5 and not _is(state[0], 0, 1)):
         return NotImplemented
     shape, described, fortran, data = state[-4:]
     dtype = _dtype(m, described)
@@ -255,6 +256,7 @@ def _frombuffer(m: Machine, name: Name, args: Args) -> Any:
     if (
         dtype is None
         or dtype.hasobject
+        or type(order) is not str
         or order not in ("C", "F", "K")
         or type(data) not in (bytes, bytearray)
     ):

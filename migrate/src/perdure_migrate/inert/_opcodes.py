@@ -366,10 +366,12 @@ def _newobj(m: Machine) -> None:
 
 def _newobj_ex(m: Machine) -> None:
     kwargs, args = m.stack.pop(), m.stack.pop()
-    if type(kwargs) is not dict or any(type(key) is not str for key in kwargs):
-        raise m.fail("named arguments are no dict of texts")
+    if type(kwargs) is not dict:
+        raise m.fail("named arguments are no dict")
     m.copies(len(kwargs))
-    m.stack[-1] = m.call(m.stack[-1], args, dict(kwargs), new=True)
+    if any(type(key) is not str for key in kwargs):
+        raise m.fail("a named argument has no name")
+    m.stack[-1] = m.call(m.stack[-1], args, kwargs, new=True)
 
 
 def _obj(m: Machine) -> None:

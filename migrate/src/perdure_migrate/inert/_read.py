@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import zlib
+import zoneinfo
 from typing import Any, BinaryIO
 
 from perdure._errors import InvalidInput, InvalidRecord
@@ -93,7 +95,17 @@ def _machine(data: Any, limits: Limits | None) -> Machine:
         data = _gunzip(data, limits)
     if len(data) > limits.max_bytes:
         raise _too_long(limits.max_bytes, "max_bytes")
-    return Machine(data, limits, Report(size=len(data)))
+    return Machine(data, limits, Report(size=len(data)), _zones(data))
+
+
+def _zones(data: bytes) -> frozenset[str]:
+    """The keys of the time zones of the tzdata package, where the system has no database of its own.
+
+    Listed before anything is read, since listing them imports and opens files.
+    """
+    if b"zoneinfo" not in data or any(map(os.path.isdir, zoneinfo.TZPATH)):
+        return frozenset()
+    return frozenset(zoneinfo.available_timezones())
 
 
 def _gunzip(data: bytes, limits: Limits) -> bytes:

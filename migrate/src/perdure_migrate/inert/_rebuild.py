@@ -222,15 +222,12 @@ def _timezone(m: Machine, name: Name, args: Args) -> Any:
 
 
 def _zone(m: Machine, name: Name, args: Args) -> Any:
-    """A zone by its key, if the time zone database of this machine has it; a key is only ever a name in it."""
+    """A zone by its key, if the time zone database has it; a key is only ever a name in there."""
     if len(args) != 2 or type(args[0]) is not str or not _ZONE.fullmatch(args[0]):
         return NotImplemented
     key = args[0]
-    if not any(os.path.isfile(os.path.join(root, *key.split("/"))) for root in zoneinfo.TZPATH):
-        if "zones" not in m.scratch:
-            m.scratch["zones"] = zoneinfo.available_timezones()
-        if key not in m.scratch["zones"]:
-            return NotImplemented
+    if key not in m.zones and not any(os.path.isfile(f"{root}/{key}") for root in zoneinfo.TZPATH):
+        return NotImplemented  # `ZoneInfo` would go on to look for a package of that name
     try:
         return zoneinfo.ZoneInfo(key)
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
@@ -266,9 +263,11 @@ def _uuid(m: Machine, name: Name, args: Args) -> Any:
 
 
 def _finish_uuid(m: Machine, target: Any, state: Any) -> Any:
-    if type(state) is not dict or not {"int"} <= state.keys() <= {"int", "is_safe"}:
+    if type(state) is not dict or not 1 <= len(state) <= 2 or any(type(key) is not str for key in state):
         return NotImplemented
-    number, safe = state["int"], state.get("is_safe", None)
+    if not {"int"} <= state.keys() <= {"int", "is_safe"}:
+        return NotImplemented
+    number, safe = state["int"], state.get("is_safe")
     if type(number) is not int or not 0 <= number < 2**128:
         return NotImplemented
     if "is_safe" not in state:
