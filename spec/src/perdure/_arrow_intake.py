@@ -7,6 +7,7 @@ codec's JSON text, as `to_arrow` gives it; text that is not canonical is made so
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -212,7 +213,7 @@ def _vectors(batch: pa.RecordBatch, spaces: Callable[[str], Space]) -> pa.Array:
     return pa.array(out, pa.binary())
 
 
-_WIDTHS = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
+_WIDTHS: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
 
 
 def _one_space(array: pa.Array, space: Space) -> pa.Array | None:

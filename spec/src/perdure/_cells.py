@@ -74,7 +74,7 @@ def _text(where: str, cell: Any, limit: int | None, required: bool, trigger: boo
         raise InvalidRecord(f"{where} is empty; it must name something")
     if trigger:
         compile_trigger(cell)
-    return cell
+    return cell  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=4096)
@@ -118,7 +118,7 @@ def _float(where: str, cell: Any) -> float:
         cell = number
     if not isfinite(cell):
         raise InvalidRecord(f"{where} is not finite; leave it None, or put such a number into a value field")
-    return cell + 0.0  # turns -0.0 into 0.0
+    return cell + 0.0  # type: ignore[no-any-return]  # turns -0.0 into 0.0
 
 
 def time_us(cell: Any, where: str = "time") -> int:
@@ -183,7 +183,8 @@ def vector_bytes(cell: Any, dim: int, dtype: str, metric: str, where: str) -> by
 
 def decoder(column: Column) -> Callable[[Any], Any] | None:
     """The function that decodes one non-null cell; None where the encoded form is the cell."""
-    return {"time": us_time, "tags": list, "value": _value}.get(column.kind)
+    decoders: dict[str, Callable[[Any], Any]] = {"time": us_time, "tags": list, "value": _value}
+    return decoders.get(column.kind)
 
 
 def _value(text: str) -> Any:

@@ -67,13 +67,13 @@ class PersistenceBackend:
     # ------------------------------------------------------------------------------------ life cycle
 
     @hookspec(firstresult=True)
-    def close(self, ctx: Context) -> bool:  # type: ignore[empty-body]
+    def close(self, ctx: Context) -> bool:
         """Release files, connections and memory; True. Closing twice is no error; later calls are `Unavailable`."""
 
     # ---------------------------------------------------------------------------------------- writing
 
     @hookspec(firstresult=True)
-    def commit(self, ctx: Context, request: CommitRequest) -> Committed:  # type: ignore[empty-body]
+    def commit(self, ctx: Context, request: CommitRequest) -> Committed:
         """Apply a batch atomically on one branch, under that branch's lock.
 
         The meaning of the operations is that of `perdure.kit.apply`. Returns once the commit is as
@@ -85,88 +85,88 @@ class PersistenceBackend:
         """
 
     @hookspec(firstresult=True)
-    def touch(self, ctx: Context, table: str, keys: Sequence[Key], time: int) -> int:  # type: ignore[empty-body]
+    def touch(self, ctx: Context, table: str, keys: Sequence[Key], time: int) -> int:
         """Count one read of each row that exists on any branch; the number of rows counted."""
 
     # ---------------------------------------------------------------------------------------- reading
 
     @hookspec(firstresult=True)
-    def resolve(self, ctx: Context, ref: Ref) -> Point:  # type: ignore[empty-body]
+    def resolve(self, ctx: Context, ref: Ref) -> Point:
         """The point that a ref means now. A `seq` past the head, or a time before the first commit of a
         root, resolves to the nearest point at or before it."""
 
     @hookspec(firstresult=True)
-    def fetch(self, ctx: Context, table: str, keys: Sequence[Key], at: At) -> list[Row | None]:  # type: ignore[empty-body]
+    def fetch(self, ctx: Context, table: str, keys: Sequence[Key], at: At) -> list[Row | None]:
         """Rows by key, in the order asked; None where there is none."""
 
     @hookspec(firstresult=True)
-    def versions(self, ctx: Context, table: str, keys: Sequence[Key], at: At) -> list[str | None]:  # type: ignore[empty-body]
+    def versions(self, ctx: Context, table: str, keys: Sequence[Key], at: At) -> list[str | None]:
         """The commit id that last wrote each row; None where there is none."""
 
     @hookspec(firstresult=True)
-    def counters(self, ctx: Context, table: str, keys: Sequence[Key]) -> list[Counter]:  # type: ignore[empty-body]
+    def counters(self, ctx: Context, table: str, keys: Sequence[Key]) -> list[Counter]:
         """Read counters by key, in the order asked; (None, 0) where never touched."""
 
     @hookspec(firstresult=True)
-    def select(self, ctx: Context, query: Query, at: At) -> Iterator[Row]:  # type: ignore[empty-body]
+    def select(self, ctx: Context, query: Query, at: At) -> Iterator[Row]:
         """Rows of a query, in order, light. For limits of up to some thousands."""
 
     @hookspec(firstresult=True)
-    def scan(self, ctx: Context, query: Query, at: At) -> Iterator[pa.RecordBatch]:  # type: ignore[empty-body]
+    def scan(self, ctx: Context, query: Query, at: At) -> Iterator[pa.RecordBatch]:
         """The same rows as record batches of `Table.arrow` (its projection where `columns` is given)."""
 
     @hookspec(firstresult=True)
-    def count(self, ctx: Context, table: str, where: Filter | None, at: At) -> int:  # type: ignore[empty-body]
+    def count(self, ctx: Context, table: str, where: Filter | None, at: At) -> int:
         """How many rows match."""
 
     @hookspec(firstresult=True)
-    def search(self, ctx: Context, search: Search, at: At) -> list[Hit]:  # type: ignore[empty-body]
+    def search(self, ctx: Context, search: Search, at: At) -> list[Hit]:
         """The nearest vectors, best first: by score descending, then id ascending."""
 
     @hookspec(firstresult=True)
-    def read_chunks(self, ctx: Context, digests: Sequence[str]) -> Iterator[bytes]:  # type: ignore[empty-body]
+    def read_chunks(self, ctx: Context, digests: Sequence[str]) -> Iterator[bytes]:
         """Payload pieces in the order asked; `CorruptStore` where one is missing or does not hash to its name."""
 
     # ----------------------------------------------------------------------------------------- spaces
 
     @hookspec(firstresult=True)
-    def create_space(self, ctx: Context, space: Space) -> Space:  # type: ignore[empty-body]
+    def create_space(self, ctx: Context, space: Space) -> Space:
         """Create a space; the same definition again returns the first, another is `AlreadyExists`."""
 
     @hookspec(firstresult=True)
-    def drop_space(self, ctx: Context, name: str) -> PurgeReport:  # type: ignore[empty-body]
+    def drop_space(self, ctx: Context, name: str) -> PurgeReport:
         """Drop a space and purge its vectors from all history."""
 
     @hookspec(firstresult=True)
-    def list_spaces(self, ctx: Context) -> list[Space]:  # type: ignore[empty-body]
+    def list_spaces(self, ctx: Context) -> list[Space]:
         """All spaces, by name."""
 
     # --------------------------------------------------------------------------- branches, checkpoints
 
     @hookspec(firstresult=True)
-    def create_branch(self, ctx: Context, name: str, at: At) -> Branch:  # type: ignore[empty-body]
+    def create_branch(self, ctx: Context, name: str, at: At) -> Branch:
         """Fork a branch at a point, at a cost that does not depend on the number of rows. `AlreadyExists`
         where a branch or checkpoint has the name."""
 
     @hookspec(firstresult=True)
-    def delete_branch(self, ctx: Context, name: str, cascade: bool) -> int:  # type: ignore[empty-body]
+    def delete_branch(self, ctx: Context, name: str, cascade: bool) -> int:
         """Delete a branch (with `cascade` its descendants too); the number deleted. `Conflict` where it has
         children or is pinned by a checkpoint and `cascade` is False, or where it is `main`."""
 
     @hookspec(firstresult=True)
-    def list_branches(self, ctx: Context) -> list[Branch]:  # type: ignore[empty-body]
+    def list_branches(self, ctx: Context) -> list[Branch]:
         """All branches, by name."""
 
     @hookspec(firstresult=True)
-    def create_checkpoint(self, ctx: Context, checkpoint: Checkpoint) -> Checkpoint:  # type: ignore[empty-body]
+    def create_checkpoint(self, ctx: Context, checkpoint: Checkpoint) -> Checkpoint:
         """Name a point for ever; `AlreadyExists` where a branch or checkpoint has the name."""
 
     @hookspec(firstresult=True)
-    def delete_checkpoint(self, ctx: Context, name: str) -> bool:  # type: ignore[empty-body]
+    def delete_checkpoint(self, ctx: Context, name: str) -> bool:
         """Drop the name, and the pin; True. The history stays until compaction."""
 
     @hookspec(firstresult=True)
-    def list_checkpoints(self, ctx: Context) -> list[Checkpoint]:  # type: ignore[empty-body]
+    def list_checkpoints(self, ctx: Context) -> list[Checkpoint]:
         """All checkpoints, by name."""
 
     # ---------------------------------------------------------------------------------------- history
@@ -174,18 +174,18 @@ class PersistenceBackend:
     @hookspec(firstresult=True)
     def log(
         self, ctx: Context, branch: str, after: int, upto: int, merges: bool, newest_first: bool
-    ) -> Iterator[Commit]:  # type: ignore[empty-body]
+    ) -> Iterator[Commit]:
         """Own commits of a branch (by id) with `after < seq <= upto`; only merges and selective merges
         where `merges`. What compaction dropped is left out."""
 
     @hookspec(firstresult=True)
-    def get_commits(self, ctx: Context, ids: Sequence[str]) -> list[Commit | None]:  # type: ignore[empty-body]
+    def get_commits(self, ctx: Context, ids: Sequence[str]) -> list[Commit | None]:
         """Commits by id, in the order asked."""
 
     @hookspec(firstresult=True)
     def changes(
         self, ctx: Context, branch: str, after: int, upto: int, compacted: bool
-    ) -> Iterator[ChangeBatch]:  # type: ignore[empty-body]
+    ) -> Iterator[ChangeBatch]:
         """Own commits of a branch (by id) with `after < seq <= upto`, oldest first, with the rows they left.
 
         Where `after` is below the branch's floor this is `HistoryExpired`, unless `compacted`: then what
@@ -193,12 +193,12 @@ class PersistenceBackend:
         """
 
     @hookspec(firstresult=True)
-    def touched(self, ctx: Context, branch: str, after: int, upto: int) -> Iterator[tuple[str, Key]]:  # type: ignore[empty-body]
+    def touched(self, ctx: Context, branch: str, after: int, upto: int) -> Iterator[tuple[str, Key]]:
         """(table, key) of each row whose state may differ between the branch's own points `after` and `upto`:
         never too few, seldom too many, each once, in (table, key) order. Both points must be readable."""
 
     @hookspec(firstresult=True)
-    def ingest(self, ctx: Context, events: Iterable[HistoryEvent]) -> IngestReport:  # type: ignore[empty-body]
+    def ingest(self, ctx: Context, events: Iterable[HistoryEvent]) -> IngestReport:
         """Write history with its ids, times, authors and parents into a namespace that is empty or strictly
         older. What is there already is left out, what a purge marked is dropped, what contradicts is `Conflict`;
         atomic."""
@@ -206,26 +206,26 @@ class PersistenceBackend:
     # ------------------------------------------------------------------------------------------ upkeep
 
     @hookspec(firstresult=True)
-    def stats(self, ctx: Context, at: At) -> Stats:  # type: ignore[empty-body]
+    def stats(self, ctx: Context, at: At) -> Stats:
         """Figures of this namespace."""
 
     @hookspec(firstresult=True)
-    def verify(self, ctx: Context) -> VerifyReport:  # type: ignore[empty-body]
+    def verify(self, ctx: Context) -> VerifyReport:
         """Recompute hashes, lineage, references and indexes of this namespace; damage is reported, not raised."""
 
     @hookspec(firstresult=True)
-    def compact(self, ctx: Context, request: CompactRequest) -> CompactReport:  # type: ignore[empty-body]
+    def compact(self, ctx: Context, request: CompactRequest) -> CompactReport:
         """Drop versions that nothing needs, flatten deep branches, give space back."""
 
     @hookspec(firstresult=True)
-    def purge(self, ctx: Context, table: str, keys: Sequence[Key]) -> PurgeReport:  # type: ignore[empty-body]
+    def purge(self, ctx: Context, table: str, keys: Sequence[Key]) -> PurgeReport:
         """Erase rows from all history on all branches, with bound vectors, payloads, provenance and counters,
         and leave a keyed-hash marker for each."""
 
     @hookspec(firstresult=True)
-    def list_namespaces(self, ctx: Context) -> list[str]:  # type: ignore[empty-body]
+    def list_namespaces(self, ctx: Context) -> list[str]:
         """The namespaces of this engine, by name."""
 
     @hookspec(firstresult=True)
-    def drop_namespace(self, ctx: Context, name: str) -> bool:  # type: ignore[empty-body]
+    def drop_namespace(self, ctx: Context, name: str) -> bool:
         """Drop a namespace and all it holds; True. `NotFound` where there is none, `Conflict` where it is open here."""

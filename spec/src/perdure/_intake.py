@@ -67,15 +67,16 @@ def intake(
 
 
 def _arrow_batches(records: Any) -> Iterator[pa.RecordBatch] | None:
+    batches: Iterable[pa.RecordBatch] | None = None
     if isinstance(records, pa.RecordBatch):
-        return iter((records,))
-    if isinstance(records, pa.Table):
-        return iter(records.to_batches(max_chunksize=BATCH_ROWS))
-    if isinstance(records, pa.RecordBatchReader):
-        return iter(records)
-    if hasattr(records, "__arrow_c_stream__"):
-        return iter(pa.RecordBatchReader.from_stream(records))
-    return None
+        batches = (records,)
+    elif isinstance(records, pa.Table):
+        batches = records.to_batches(max_chunksize=BATCH_ROWS)
+    elif isinstance(records, pa.RecordBatchReader):
+        batches = records
+    elif hasattr(records, "__arrow_c_stream__"):
+        batches = pa.RecordBatchReader.from_stream(records)
+    return None if batches is None else iter(batches)
 
 
 def _arrow(

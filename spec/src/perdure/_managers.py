@@ -53,7 +53,8 @@ class Branches:
 
     def get(self, name: str) -> Branch:
         """A branch by name; `NotFound` where there is none."""
-        return _named(self.list(), name, "branch")
+        branch: Branch = _named(self.list(), name, "branch")
+        return branch
 
     def delete(self, name: str, *, cascade: bool = False) -> int:
         """Delete a branch; the number of branches deleted.
@@ -107,7 +108,8 @@ class Checkpoints:
 
     def get(self, name: str) -> Checkpoint:
         """A checkpoint by name; `NotFound` where there is none."""
-        return _named(self.list(), name, "checkpoint")
+        checkpoint: Checkpoint = _named(self.list(), name, "checkpoint")
+        return checkpoint
 
     def metrics(self, name: str) -> Any:
         """The metrics of a checkpoint."""
@@ -166,7 +168,8 @@ class Spaces:
 
     def get(self, name: str) -> Space:
         """A space by name; `NotFound` where there is none."""
-        return _named(self.list(), name, "space")
+        space: Space = _named(self.list(), name, "space")
+        return space
 
     def drop(self, name: str) -> PurgeReport:
         """Drop a space and erase its vectors from all history."""

@@ -109,8 +109,8 @@ class Links(Collection[Link]):
 def _touching(ids: list[str], direction: str) -> Filter:
     if direction not in ("out", "in", "both"):
         raise InvalidInput(f"direction is 'out', 'in' or 'both', not {direction!r}")
-    source: Filter = F.source.in_(ids) if len(ids) > 1 else F.source == ids[0]
-    target: Filter = F.target.in_(ids) if len(ids) > 1 else F.target == ids[0]
+    source: Filter = F.source.is_in(ids) if len(ids) > 1 else F.source == ids[0]
+    target: Filter = F.target.is_in(ids) if len(ids) > 1 else F.target == ids[0]
     return source if direction == "out" else target if direction == "in" else source | target
 
 
