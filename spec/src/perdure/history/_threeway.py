@@ -62,7 +62,8 @@ def three_way(
 
     A side that equals any base is unchanged, and the other side is the result. Where both changed, or
     each equals another base, rows are joined field by field: a field that one side left as all bases have
-    it is the other's; for the rest the policy decides. `updated_at` is then the maximum and `created_at`
+    it is the other's; fields that both have alike stay, except that sums, where the policy joins them, add
+    both deltas; for the rest the policy decides. `updated_at` is then the maximum and `created_at`
     the minimum, under every policy.
 
     Args:
@@ -91,17 +92,23 @@ def _join(table: Table, bases: Sequence[Row | None], ours: Row, theirs: Row, pol
     for place, column in enumerate(table.columns):
         mine: Any = ours[place]
         other: Any = theirs[place]
-        if mine == other:
-            continue
         base = agreed(bases, place)
-        if base is not NO_BASE and base in (mine, other):
+        joins = policy == "field" or (policy == "later" and column.merge in ("sum", "tags"))
+        if mine == other:
+            # Two sides that each counted one more have counted two, not one.
+            if (
+                joins
+                and column.merge == "sum"
+                and (total := join_field(column, base, mine, other)) is not CONFLICT
+            ):
+                cells[place] = total
+        elif base is not NO_BASE and base in (mine, other):
             cells[place] = other if mine == base else mine
         elif column.name == "updated_at":
             cells[place] = max(mine, other)
         elif column.name == "created_at":
             cells[place] = min(mine, other)
         else:
-            joins = policy == "field" or (policy == "later" and column.merge in ("sum", "tags"))
             joined = join_field(column, base, mine, other) if joins else CONFLICT
             if joined is CONFLICT:
                 fields.append(column.name)
