@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-
 from perdure import _types as t
 from perdure._errors import AlreadyExists, HistoryExpired, NotFound, StaleHead
 from perdure._names import Ref

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from perdure import Branch, CorruptStore, HistoryExpired, NotFound, Point
 from perdure._names import Ref
 from perdure.history import Dag, merge, merge_bases, version_vector

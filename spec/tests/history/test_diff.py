@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from perdure import Delete, HistoryExpired, NotFound, Put
 from perdure._names import Ref
 from perdure.history import diff

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from perdure import InvalidInput
 from perdure._schema import TABLES
 from perdure.history import Outcome, three_way
