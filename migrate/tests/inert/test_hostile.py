@@ -243,6 +243,26 @@ def test_the_interpreter_sees_nothing(tmp_path):
     assert not list(tmp_path.glob("*HARMED*"))
 
 
+def test_a_time_zone_opens_its_own_file_and_nothing_else(tmp_path):
+    program = textwrap.dedent(
+        """
+        import pickle, sys, zoneinfo
+        from perdure_migrate.inert import loads
+
+        data = pickle.dumps(zoneinfo.ZoneInfo("Europe/Paris"))
+        zoneinfo.ZoneInfo.clear_cache()
+        events = []
+        sys.addaudithook(lambda event, args: events.append((event, str(args[0]))) if event != "builtins.id" else None)
+        zone = loads(data)
+        print(zone.key, [e for e in events if not (e[0] == "open" and e[1].endswith("Europe/Paris"))])
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.strip() == "Europe/Paris []" or "tzdata" in done.stdout
+
+
 def test_the_package_has_no_way_back_to_the_real_unpickler():
     import ast
     from pathlib import Path

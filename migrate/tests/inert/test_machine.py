@@ -8,11 +8,12 @@ import io
 import pickle
 import sys
 import types
+import uuid
 
 import pytest
 from perdure._errors import InvalidRecord
 from perdure.values import Opaque
-from perdure_migrate.inert import loads, loads_with_report
+from perdure_migrate.inert import load_all, loads, loads_with_report
 
 
 class _Vanishing:
@@ -182,6 +183,25 @@ def test_a_dict_that_becomes_a_stand_in_is_replaced_where_it_already_is():
     assert _name(made[0]) == "builtins.dict"
     assert made[1][0] is made[0]
     assert made[0].pairs == [([], 1)]
+
+
+UUID = b"cuuid\nUUID\n)\x81"
+STATE = b"}X\x03\0\0\0intK\x05sb"
+
+
+def test_an_object_that_a_build_finishes_is_finished_wherever_it_already_is():
+    # used before its state came, from the memo, by DUP, and over an older memo entry
+    five = uuid.UUID(int=5)
+    assert loads(b"]q\x00(" + UUID + b"q\x01h\x01\x85h\x01" + STATE + b"e.") == [five, (five,), five]
+    assert loads(b"(" + UUID + b"2" + STATE + b"l.") == [five, five]
+    assert loads(b"(Nq\x00Nq\x01" + UUID + b"q\x00" + STATE + b"h\x00l.") == [None, None, five, five]
+    assert loads(b"(}q\x00" + UUID + b"q\x01h\x00h\x01Ns0" + STATE + b"h\x00l.")[-1] == {five: None}
+
+
+def test_pickles_of_one_stream_share_nothing():
+    first, second = load_all(b"cx\ny\n}X\x01\0\0\0aNsb.cx\ny\n.")
+    assert first.state == {"a": None}
+    assert second.state is None
 
 
 def test_references_opcodes_and_reports():

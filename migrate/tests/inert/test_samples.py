@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from perdure.values import Opaque
+from perdure.values import Opaque, decode, encode, equal
 from perdure_migrate.inert import loads, loads_with_report
 
 DATA = Path(__file__).parents[3] / "examples" / "data"
@@ -31,3 +31,13 @@ def test_the_aura_directory(path):
     else:
         assert (type(made), made.qualname) == (Opaque, "StateSnapshot")
         assert made.state["state_type"].qualname == "StateType"
+
+
+@pytest.mark.parametrize(
+    "path", [DATA / "nexus.pkl", *sorted((DATA / "aura_state").iterdir())], ids=lambda p: p.stem
+)
+def test_what_is_read_is_a_value_of_the_codec(path):
+    data = path.read_bytes()
+    made = loads(data)
+    assert equal(decode(encode(made)), made)
+    assert encode(loads(data)) == encode(made)

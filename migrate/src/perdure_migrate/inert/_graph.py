@@ -33,33 +33,40 @@ def _children(value: Any) -> Iterable[Any]:
     return value  # type: ignore[no-any-return]
 
 
+def _nested(value: Any) -> list[Any]:
+    """The containers among the children."""
+    return [child for child in _children(value) if type(child) in _NESTING]
+
+
 def measure(root: Any, most: int) -> int:
     """How deep containers nest, on the longest path that meets none twice; stops one past `most`."""
     if type(root) not in _NESTING:
         return 0
-    height: dict[int, int] = {id(root): 0}
-    keep: list[Any] = []
-    path: list[tuple[Any, Any, int]] = [(root, iter(_children(root)), 0)]
+    height: dict[int, int] = {id(root): 0}  # 0 while on the path: the end of a cycle adds nothing
+    path: list[Any] = [root]
+    rest = [iter(_nested(root))]
+    best = [0]
     while path:
-        value, rest, best = path.pop()
-        for child in rest:
-            if type(child) not in _NESTING:
-                continue
+        for child in rest[-1]:
             known = height.get(id(child))
             if known is None:
-                height[id(child)] = 0
-                path.append((value, rest, best))
-                if len(path) > most:
-                    return len(path)
-                path.append((child, iter(_children(child)), 0))
-                break
-            best = max(best, known)
+                below = _nested(child)
+                if below:
+                    height[id(child)] = 0
+                    path.append(child)
+                    rest.append(iter(below))
+                    best.append(0)
+                    if len(path) > most:
+                        return len(path)
+                    break
+                known = height[id(child)] = 1
+            best[-1] = max(best[-1], known)
         else:
-            height[id(value)] = best + 1
-            keep.append(value)
-            if path:
-                parent, siblings, so_far = path.pop()
-                path.append((parent, siblings, max(so_far, best + 1)))
+            done = best.pop() + 1
+            rest.pop()
+            height[id(path.pop())] = done
+            if best and done > best[-1]:
+                best[-1] = done
     return height[id(root)]
 
 

@@ -65,23 +65,28 @@ class Machine:
         self.zones = zones
         self.pos = 0
         self.at = 0
-        self.held = 0
-        self.nodes = 0
-        self._made = 0
-        self.buffers = 0
-        self.stack: list[Any] = []
-        self.marks: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}
         # Work (hashing) and copies may be asked for by reference any number of times, a few bytes each:
         # both are bounded in proportion to the input, which no honest pickle comes near.
         self._work = 64 * self.size + 1_000_000
         self._copies = 4 * self.size + 1_000_000
+        self._made = 0
+        self.buffers = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Start afresh, as for a pickle that has nothing to do with those before it."""
+        self.stack: list[Any] = []
+        self.marks: list[list[Any]] = []
+        self.held = 0
+        self.nodes = 0
+        self.memo: dict[int, Any] = {}
+        self.waiting: dict[int, tuple[Opaque, Finisher, int]] = {}
+        self.scratch: dict[Any, Any] = {}
         self._references: dict[Name, Opaque] = {}
         self._names: dict[int, Name] = {}
-        self.waiting: dict[int, tuple[Opaque, Finisher, int]] = {}
         self._copied: set[int] = set()
+        self._rewritten = False
         self._replaced: dict[int, tuple[Any, Any]] = {}
-        self.scratch: dict[Any, Any] = {}
 
     # -- one pickle
 
@@ -397,7 +402,7 @@ class Machine:
         """
         self.stack[-1] = new
         memo = self.memo
-        recent = len(memo) - (since or 0)
+        recent = len(memo) - (0 if self._rewritten else since or 0)
         self.work(recent)
         for key in [key for key in islice(reversed(memo), recent) if memo[key] is old]:
             memo[key] = new
@@ -409,6 +414,12 @@ class Machine:
         if id(value) in self.waiting:
             self._copied.add(id(value))
         return value
+
+    def remember(self, index: int) -> None:
+        """PUT: what is on top of the stack is entry `index` of the memo."""
+        if index in self.memo and self.waiting:
+            self._rewritten = True  # the order of the memo says no longer what is recent
+        self.memo[index] = self.stack[-1]
 
     def dropped(self, value: Any) -> None:
         """POP: a call on the object below is its state setter (part six of a `__reduce__`), and is kept."""

@@ -223,19 +223,23 @@ def _dup(m: Machine) -> None:
 
 
 def _memoize(m: Machine) -> None:
-    m.memo[len(m.memo)] = m.stack[-1]
+    memo = m.memo
+    if m.waiting:
+        m.remember(len(memo))
+    else:
+        memo[len(memo)] = m.stack[-1]
 
 
 def _put(m: Machine) -> None:
     index = _decimal(m, m.line())
     if index < 0:
         raise m.fail(f"a memo index is negative ({index})")
-    m.memo[index] = m.stack[-1]
+    m.remember(index)
 
 
 def _binput(width: int) -> Opcode:
     def op(m: Machine) -> None:
-        m.memo[m.number(width)] = m.stack[-1]
+        m.remember(m.number(width))
 
     return op
 
@@ -375,8 +379,8 @@ def _newobj_ex(m: Machine) -> None:
 
 
 def _obj(m: Machine) -> None:
-    func, *args = _pop_mark(m)
-    m.stack.append(m.call(func, tuple(args)))
+    items = _pop_mark(m)
+    m.stack.append(m.call(items[0], tuple(items[1:])))
 
 
 def _inst(m: Machine) -> None:
