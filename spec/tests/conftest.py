@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-import pytest
-
 import perdure
+import pytest
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from perdure import Column, InvalidRecord, Link, Memory, PerdureError, Skill, State, Store, Vector
 from perdure._cells import encoder, us_time, vector_bytes
 
@@ -43,7 +42,9 @@ from perdure._cells import encoder, us_time, vector_bytes
         ({"content": object()}, "object"),
     ],
 )
-def test_a_malformed_memory_is_refused_and_nothing_is_written(store: Store, fields: dict[str, Any], hint: str) -> None:
+def test_a_malformed_memory_is_refused_and_nothing_is_written(
+    store: Store, fields: dict[str, Any], hint: str
+) -> None:
     with pytest.raises(InvalidRecord, match=hint):
         store.memories.put(Memory(**fields))
     assert store.memories.count() == 0
@@ -73,7 +74,13 @@ def test_other_malformed_records(store: Store, record: Any) -> None:
 
 
 def test_a_float_field_takes_numbers_that_it_can_hold_exactly(store: Store) -> None:
-    store.memories.put([Memory(id="a", importance=3), Memory(id="b", importance=np.float32(0.5)), Memory(id="c", importance=-0.0)])
+    store.memories.put(
+        [
+            Memory(id="a", importance=3),
+            Memory(id="b", importance=np.float32(0.5)),
+            Memory(id="c", importance=-0.0),
+        ]
+    )
     assert [m.importance for m in store.memories.find()] == [3.0, 0.5, 0.0]
     assert str(store.memories["c"].importance) == "0.0"
 

@@ -7,7 +7,6 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from perdure import InvalidRef, Ref, check_name, format_time, link_id, parse_ref, parse_time, uuid7
 
 
@@ -29,7 +28,20 @@ def test_the_four_forms_of_a_ref(text: str, ref: Ref) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "@", "main@", "main@x", "main@-1", "main@2026-11-20T12:00", "a b", "é", "a\0", "x" * 201, "main@1@2", "a@" + "9" * 40],
+    [
+        "",
+        "@",
+        "main@",
+        "main@x",
+        "main@-1",
+        "main@2026-11-20T12:00",
+        "a b",
+        "é",
+        "a\0",
+        "x" * 201,
+        "main@1@2",
+        "a@" + "9" * 40,
+    ],
 )
 def test_what_is_no_ref(text: str) -> None:
     with pytest.raises(InvalidRef, match="ref|commit id"):
