@@ -11,6 +11,7 @@ from perdure._capabilities import SPEC_VERSION, Description, Support
 from perdure._errors import InvalidInput, InvalidRef, InvalidURL
 from perdure._names import check_name
 from perdure.kit import KitBackend
+
 from perdure_memory._storage import MemoryStorage
 
 __all__ = ["MemoryPlugin"]

@@ -38,13 +38,19 @@ from perdure._types import (
 from perdure.filters import Filter
 from perdure.kit._branching import Branching
 from perdure.kit._commits import Commits
-from perdure.kit._head import HeadStore
+from perdure.kit._compact import compact
+from perdure.kit._head import HeadStore, Tries
+from perdure.kit._history import History
+from perdure.kit._ingest import Ingest
 from perdure.kit._keys import Keys
+from perdure.kit._namespaces import drop_namespace, list_namespaces
 from perdure.kit._reading import Reader
 from perdure.kit._rows import Rows
 from perdure.kit._search import Searcher
 from perdure.kit._storage import Storage
-from perdure.kit._writing import Writer
+from perdure.kit._upkeep import Purge, Upkeep
+from perdure.kit._verify import verify
+from perdure.kit._writing import Writer, locked
 
 __all__ = ["KitBackend"]
 
@@ -83,7 +89,7 @@ class KitBackend:
         self.namespace = check_name(namespace, "namespace")
         self.read_only = mode == "r"
         self._storage = storage
-        keys = Keys(namespace)
+        self._keys = keys = Keys(namespace)
         self._heads = heads = HeadStore(storage, keys, namespace)
         if not self.read_only:
             heads.create()
@@ -94,6 +100,8 @@ class KitBackend:
         self._writer = Writer(storage, keys, heads, commits, rows, reader)
         self._searcher = Searcher(keys, commits, rows, reader)
         self._branching = Branching(heads, reader)
+        self._history = History(storage, keys, heads, commits, reader)
+        self._upkeep = Upkeep(storage, keys, heads, commits)
 
     @hookimpl
     def close(self, ctx: Context) -> bool:
@@ -173,6 +181,12 @@ class KitBackend:
         return self._branching.create_space(ctx, space)
 
     @hookimpl
+    @_write
+    def drop_space(self, ctx: Context, name: str) -> PurgeReport:
+        """Drop a space and purge its vectors."""
+        return Purge(self._upkeep).space(ctx, name)
+
+    @hookimpl
     def list_spaces(self, ctx: Context) -> list[Space]:
         """All spaces, by name."""
         return self._branching.list_spaces()
@@ -212,3 +226,73 @@ class KitBackend:
     def list_checkpoints(self, ctx: Context) -> list[Checkpoint]:
         """All checkpoints, by name."""
         return self._branching.list_checkpoints()
+
+    # ---------------------------------------------------------------------------------------- history
+
+    @hookimpl
+    def log(
+        self, ctx: Context, branch: str, after: int, upto: int, merges: bool, newest_first: bool
+    ) -> Iterator[Commit]:
+        """Own commits of a branch."""
+        return self._history.log(branch, after, upto, merges, newest_first)
+
+    @hookimpl
+    def get_commits(self, ctx: Context, ids: Sequence[str]) -> list[Commit | None]:
+        """Commits by id."""
+        return self._history.get_commits(ids)
+
+    @hookimpl
+    def changes(
+        self, ctx: Context, branch: str, after: int, upto: int, compacted: bool
+    ) -> Iterator[ChangeBatch]:
+        """Own commits of a branch with the rows they left."""
+        return self._history.changes(branch, after, upto, compacted)
+
+    @hookimpl
+    def touched(self, ctx: Context, branch: str, after: int, upto: int) -> Iterator[tuple[str, Key]]:
+        """Rows whose state may differ between two points of a branch."""
+        return self._history.touched(branch, after, upto)
+
+    @hookimpl
+    @_write
+    def ingest(self, ctx: Context, events: Iterable[HistoryEvent]) -> IngestReport:
+        """Write history."""
+        with locked(self._writer.lock, Tries(ctx)):
+            return Ingest(self._storage, self._keys, self._heads).run(events)
+
+    # ----------------------------------------------------------------------------------------- upkeep
+
+    @hookimpl
+    def stats(self, ctx: Context, at: At) -> Stats:
+        """Figures of the namespace."""
+        return self._history.stats(at)
+
+    @hookimpl
+    def verify(self, ctx: Context) -> VerifyReport:
+        """Read everything back."""
+        return verify(self._storage, self._keys, self._heads, self._rows)
+
+    @hookimpl
+    @_write
+    def compact(self, ctx: Context, request: CompactRequest) -> CompactReport:
+        """Drop versions that nothing needs."""
+        return compact(self._upkeep, ctx, request)
+
+    @hookimpl
+    @_write
+    def purge(self, ctx: Context, table: str, keys: Sequence[Key]) -> PurgeReport:
+        """Erase rows from all history."""
+        return Purge(self._upkeep).rows(ctx, table, keys)
+
+    @hookimpl
+    def list_namespaces(self, ctx: Context) -> list[str]:
+        """The namespaces of the storage."""
+        self._heads.load()
+        return list_namespaces(self._storage)
+
+    @hookimpl
+    @_write
+    def drop_namespace(self, ctx: Context, name: str) -> bool:
+        """Drop another namespace."""
+        self._heads.load()
+        return drop_namespace(self._storage, name, self.namespace)

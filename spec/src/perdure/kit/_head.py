@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from functools import cached_property
+from typing import TypeVar
 
 import msgspec
 
@@ -21,6 +22,8 @@ __all__ = ["HeadStore", "State", "as_branch", "head_point"]
 
 #: How long a writer tries when its context has no deadline, in seconds.
 PATIENCE = 30.0
+
+_T = TypeVar("_T")
 
 Lineage = tuple[tuple[int, int], ...]
 
@@ -185,6 +188,22 @@ class HeadStore:
             )
         state = self._state = State(raw, head)
         return state
+
+    def steady(self, read: Callable[[State], _T]) -> _T:
+        """What `read` makes of the head, read again where a compaction or purge came in between.
+
+        Both move the head before they delete, so that nothing was missing if it did not move.
+        """
+        while True:
+            state = self.load()
+            try:
+                found = read(state)
+            except CorruptStore:
+                if self.load().era == state.era:
+                    raise
+                continue
+            if self.load().era == state.era:
+                return found
 
     def swap(self, old: State, new: Head) -> State | None:
         """Replace the head; None where another writer was first."""

@@ -63,7 +63,8 @@ class Reader:
             NotFound: A name, a branch or a commit is unknown.
             HistoryExpired: Compaction dropped the point.
         """
-        state = state or self._heads.load()
+        if state is None:
+            return self._heads.steady(lambda now: self.place(at, now))
         point = at if isinstance(at, Point) else self.resolve(state, at)
         state.lineage(point)
         return state, point
@@ -131,15 +132,21 @@ class Reader:
     def fetch(self, table: str, keys: Sequence[Key], at: At) -> list[Row | None]:
         """Rows by key."""
         known_table(table)
-        state, point = self.place(at)
-        return list(self._rows.fetch(state, point, table, keys))
+
+        def read(state: State) -> list[Row | None]:
+            return list(self._rows.fetch(state, self.place(at, state)[1], table, keys))
+
+        return self._heads.steady(read)
 
     def versions(self, table: str, keys: Sequence[Key], at: At) -> list[str | None]:
         """Versions by key."""
         known_table(table)
-        state, point = self.place(at)
-        lineage = state.lineage(point)
-        return [self._rows.version(state, lineage, table, key) for key in keys]
+
+        def read(state: State) -> list[str | None]:
+            lineage = state.lineage(self.place(at, state)[1])
+            return [self._rows.version(state, lineage, table, key) for key in keys]
+
+        return self._heads.steady(read)
 
     def select(self, query: Query, at: At) -> Iterator[Row]:
         """The rows of a query; the point is resolved and the query checked before the first row."""
@@ -154,7 +161,7 @@ class Reader:
         return map(itemgetter(*places), rows) if places else (() for _ in rows)
 
     def _matching(self, state: State, point: Point, table: Table, query: Query) -> Iterator[Row]:
-        test = self._test(table, query.where)
+        test = self.test(table, query.where)
         if not query.order:
             start = None
             if query.after is not None:
@@ -167,7 +174,8 @@ class Reader:
             found = filter(_beyond(table, query.order, query.after), found)
         return iter(sort_rows(found, table, query.order, query.limit))
 
-    def _test(self, table: Table, where: Filter | None) -> Callable[[Row], bool]:
+    def test(self, table: Table, where: Filter | None) -> Callable[[Row], bool]:
+        """A filter as a function of a row; it looks read counters up where the filter uses them."""
         if where is None:
             return lambda row: True
         match = matcher(table, where)
@@ -192,7 +200,7 @@ class Reader:
         if where is None:
             prefix = self._keys.rows(table)
             return sum(1 for _ in self._rows.scan(state, point, prefix, after(prefix)))
-        return sum(map(self._test(definition, where), self._rows.decoded(state, point, table)))
+        return sum(map(self.test(definition, where), self._rows.decoded(state, point, table)))
 
     # -------------------------------------------------------------------------------- counters
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 from perdure._schema import Row
 from perdure._types import Key, Point
@@ -59,18 +60,12 @@ class Rows:
     def scan(self, state: State, point: Point, start: bytes, end: bytes) -> Iterator[Version]:
         """The (group, slot, stored bytes) of each live row in a range of groups, in key order.
 
-        A page is handed out only if the point still existed when it was read: compaction moves the
-        head before it deletes.
+        A page is handed out only if the point still existed after it was read.
         """
-        lineage = state.lineage(point)
+        state.lineage(point)
         at: bytes | None = start
         while at is not None:
-            page, at = self._page(state, lineage, at, end)
-            now = self._heads.load()
-            if now.era != state.era:
-                lineage = now.lineage(point)
-                page = [item for item in page if not now.is_hidden(item[0])]
-                state = now
+            page, at = self._heads.steady(partial(self._page, point, at, end))
             yield from page
 
     def decoded(self, state: State, point: Point, table: str, start: bytes | None = None) -> Iterator[Row]:
@@ -80,7 +75,7 @@ class Rows:
             yield decode_row(table, value)  # type: ignore[misc]
 
     def _page(
-        self, state: State, lineage: Lineage, start: bytes, end: bytes
+        self, point: Point, start: bytes, end: bytes, state: State
     ) -> tuple[list[Version], bytes | None]:
         steps = {
             number.to_bytes(4, "big"): (
@@ -89,7 +84,7 @@ class Rows:
                 branch := state.by_number[number],
                 self._commits.known(state, branch),
             )
-            for depth, (number, upto) in enumerate(lineage)
+            for depth, (number, upto) in enumerate(state.lineage(point))
         }
         committed = self._commits.committed
         page: list[Version] = []

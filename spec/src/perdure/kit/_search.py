@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from perdure._errors import InvalidRecord, NotFound
 from perdure._schema import TABLES
 from perdure._types import At, Hit, Key, Point, Query, Search, Space
-from perdure.filters import matcher, uses_counters
 from perdure.kit._apply import owner_id
 from perdure.kit._commits import Commits
 from perdure.kit._head import Lineage, State
@@ -124,15 +123,12 @@ class Searcher:
             table = TABLES[space.table]
             query = Query(space.table, search.where, columns=table.key)
             return [owner_id(key) for key in self._reader.select(query, point)]  # type: ignore[arg-type]
-        match, prefix = matcher(_VECTORS, search.where), self._prefix(space)
-        counted = uses_counters(search.where)
-        allowed = []
-        for _, _, value in self._rows.scan(state, point, prefix, after(prefix)):
-            row: Any = decode_row("vectors", value)
-            counters = self._reader.counters("vectors", [row[:2]])[0] if counted else None
-            if match(row, counters and (counters.accessed_at, counters.access_count)):
-                allowed.append(row[1])
-        return allowed
+        test, prefix = self._reader.test(_VECTORS, search.where), self._prefix(space)
+        rows: Iterable[Any] = (
+            decode_row("vectors", value)
+            for _, _, value in self._rows.scan(state, point, prefix, after(prefix))
+        )
+        return [row[1] for row in rows if test(row)]
 
     def _prefix(self, space: Space) -> bytes:
         return self._keys.rows("vectors") + space.name.encode() + b"\0"
@@ -243,7 +239,7 @@ def _candidates(
     and Stability of Numerical Algorithms, 2nd ed., eq. 3.5: |fl(a·b) - a·b| <= n u / (1 - n u) · |a|·|b|);
     a row is left out only where k others are better for certain.
     """
-    rows = np.flatnonzero(mask)
+    rows: NDArray[np.int64] = np.flatnonzero(mask)
     if k == 0:
         return rows[:0]
     if len(rows) <= max(k, 256):
@@ -268,4 +264,5 @@ def _candidates(
     if not (np.isfinite(score).all() and np.isfinite(error).all()):
         return rows
     least = np.partition(score - error, len(rows) - k)[len(rows) - k]
-    return rows[score + error >= least]
+    best: NDArray[np.int64] = rows[score + error >= least]
+    return best

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from perdure._errors import Busy, InvalidRecord, StaleHead
+from perdure._errors import Busy, CorruptStore, InvalidRecord, StaleHead
 from perdure._names import now_us
 from perdure._schema import Row, Table
 from perdure._types import Chunk, Commit, CommitRequest, Committed, Context, Key, Point
@@ -105,7 +105,13 @@ class Writer:
         tries = Tries(ctx)
         with locked(self.lock, tries):
             while True:
-                outcome = self._attempt(self._heads.load(), request)
+                state = self._heads.load()
+                try:
+                    outcome = self._attempt(state, request)
+                except CorruptStore:
+                    if self._heads.load().era == state.era:
+                        raise
+                    outcome = None  # a compaction took away what the attempt was reading
                 if outcome is not None:
                     return outcome
                 tries.lost()
