@@ -141,3 +141,25 @@ def test_many_appends_and_memo_entries_take_linear_time():
     made = loads(b"]" + b"K\x01a" * 200_000 + b".")
     assert len(made) == 200_000
     assert loads(b"N" + b"\x94" * 200_000 + b".") is None
+
+
+@pytest.mark.parametrize("make", [lambda n: n * (2**61 - 1), lambda n: (n * (2**61 - 1),)])
+def test_keys_made_to_collide_are_refused(make):
+    honest = {make(n): n for n in range(1, 500)}
+    assert loads(pickle.dumps([honest] * 3 + [dict(honest)])) == [honest] * 4
+    for container in ({make(n): None for n in range(1, 3000)}, {make(n) for n in range(1, 3000)}):
+        with pytest.raises(InvalidRecord, match="one hash"):
+            loads(pickle.dumps(container))
+
+
+def test_large_honest_keys_are_read():
+    honest = {n * 0x9E3779B97F4A7C15 % 2**64: (n, str(n)) for n in range(20_000)}
+    assert loads(pickle.dumps(honest)) == honest
+    pairs = {(x, y): 1 for x in range(100) for y in range(100)}
+    assert loads(pickle.dumps(pairs)) == pairs
+
+
+def test_a_limit_inside_a_rebuilder_is_no_stand_in():
+    digits = b"1" * 30_000
+    with pytest.raises(InvalidRecord, match="max_int_digits"):
+        loads(b"cdecimal\nDecimal\n(X" + len(digits).to_bytes(4, "little") + digits + b"tR.")

@@ -8,6 +8,7 @@ meaning of each opcode is that of `pickletools` (Python 3.11, protocols 0 to 5).
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -34,6 +35,12 @@ _BOMB = "It looks like a bomb; leave it out."
 
 #: How deep a key may nest; the hash of a tuple recurses in C without a check of its own.
 _KEY_DEPTH = 200
+
+#: The modulus of the hash of numbers; smaller integers are their own hash.
+_PRIME = sys.hash_info.modulus
+
+#: How many different keys may share a hash with the first that had it.
+_COLLISIONS = 1_000
 
 #: Opcodes between two looks at the sizes of stack, memo and nodes.
 _STRIDE = 4096
@@ -86,6 +93,8 @@ class Machine:
         self._names: dict[int, Name] = {}
         self._copied: set[int] = set()
         self._rewritten = False
+        self._hashes: dict[int, Any] = {}
+        self._collisions: dict[int, int] = {}
         self._replaced: dict[int, tuple[Any, Any]] = {}
 
     # -- one pickle
@@ -339,12 +348,23 @@ class Machine:
         for key in keys:
             if type(key) in _CHEAP_KEYS:
                 continue
+            if type(key) is int and -_PRIME < key < _PRIME:
+                continue  # its own hash
             self._weigh(key)
             try:
-                hash(key)
+                value = hash(key)
             except (TypeError, ValueError, ArithmeticError):
                 return False
+            self._spread(value, key)
         return True
+
+    def _spread(self, value: int, key: Any) -> None:
+        """Refuse many different keys of one hash, which a file can only hold on purpose."""
+        first = self._hashes.setdefault(value, key)
+        if first is not key and first != key:
+            self._collisions[value] = met = self._collisions.get(value, 0) + 1
+            if met > _COLLISIONS:
+                raise self.fail(f"{met} different keys have one hash", _BOMB)
 
     def _weigh(self, key: Any) -> None:
         """Charge what hashing costs: a shared tuple is hashed afresh wherever it comes up."""

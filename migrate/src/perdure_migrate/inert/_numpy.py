@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from perdure._errors import PerdureError
 
 from perdure_migrate.inert._stand_in import Opaque
 
@@ -51,6 +52,8 @@ def _dtype(m: Machine, value: Any) -> np.dtype[Any] | None:
         return found[2]
     try:
         sized = _understand(m, value, 0)
+    except PerdureError:  # a limit, which is a ValueError as well
+        raise
     except (TypeError, ValueError, OverflowError):
         sized = None
     made = sized[0] if sized else None

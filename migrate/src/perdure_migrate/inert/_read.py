@@ -24,8 +24,7 @@ def loads(data: bytes, *, limits: Limits | None = None) -> Any:
 
     Objects of classes outside the allowlist are `perdure.values.Opaque`. A Python 2 `str` is text where it is
     ASCII, else bytes. Sharing and cycles are as they were. The only file that reading may open is that of a time
-    zone, by a key that the system's time zone database has. Hostile input is best read in a process with a
-    limit on time: keys can be made to collide, and each such dict costs the square of its length.
+    zone, by a key that the system's time zone database has.
 
     Args:
         data: The pickle, of protocol 0 to 5, as it is or compressed with gzip.

@@ -20,6 +20,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, SafeUUID
 
+from perdure._errors import PerdureError
+
 from perdure_migrate.inert._numpy import REBUILDERS as _NUMPY_REBUILDERS
 
 if TYPE_CHECKING:
@@ -178,6 +180,8 @@ def _checked(build: Rebuilder) -> Rebuilder:
     def rebuild(m: Machine, name: Name, args: Args) -> Any:
         try:
             return build(m, name, args)
+        except PerdureError:  # a limit, which is a ValueError as well
+            raise
         except (ValueError, ArithmeticError):
             return NotImplemented
 
