@@ -62,7 +62,17 @@ def test_a_plugin_that_fails_to_load_names_its_distribution(site: Path) -> None:
 
 
 def test_a_backend_of_a_stranger_needs_an_entry_point_and_nothing_else(site: Path) -> None:
-    body = "from perdure_memory import plugin\n"
+    body = """
+import perdure_memory
+
+class Plugin:
+    describe = perdure_memory.plugin.describe
+
+    def open(self, url, namespace, mode):
+        return perdure_memory.plugin.open("memory://", namespace, mode)
+
+plugin = Plugin()
+"""
     distribution(
         site, "strange-engine", "perdure.backends", "strange = strangemodule:plugin", "strangemodule", body
     )
