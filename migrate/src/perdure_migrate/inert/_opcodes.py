@@ -11,6 +11,8 @@ from codecs import raw_unicode_escape_decode
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from perdure_migrate.inert._text import python2_text, unescape
+
 if TYPE_CHECKING:
     from perdure_migrate.inert._machine import Machine
 
@@ -23,9 +25,6 @@ STOP = ord(".")
 
 _DECIMAL = re.compile(rb"[+-]?[0-9]+")
 _FLOAT = re.compile(rb"[+-]?(?:[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?|inf|nan)")
-_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|([0-7]{1,3})|(.))", re.DOTALL)
-_SIMPLE = {b"\\": b"\\", b"'": b"'", b'"': b'"', b"n": b"\n", b"r": b"\r", b"t": b"\t"}
-_SIMPLE |= {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v", b"\n": b""}
 _FLOAT64 = struct.Struct(">d")
 
 #: Digits that `int` takes in one go, below the interpreter's own limit.
@@ -105,33 +104,19 @@ def _signed4(m: Machine) -> int:
 # -- text and bytes
 
 
-def _python2(text: bytes) -> str | bytes:
-    """A Python 2 `str`: text where it is ASCII, else the bytes themselves, so that nothing is guessed."""
-    return text.decode("ascii") if text.isascii() else text
-
-
-def _unescape(match: re.Match[bytes]) -> bytes:
-    hexadecimal, octal, other = match.groups()
-    if hexadecimal is not None:
-        return bytes((int(hexadecimal, 16),))
-    if octal is not None:
-        return bytes((int(octal, 8) & 0xFF,))
-    return _SIMPLE.get(other, match[0])
-
-
 def _string(m: Machine) -> None:
     text = m.line().rstrip(b"\r")
     if len(text) < 2 or text[0] != text[-1] or text[0] not in b"'\"":
         raise m.fail("a string has no matching quotes")
-    m.stack.append(_python2(_ESCAPE.sub(_unescape, text[1:-1])))
+    m.stack.append(python2_text(unescape(text[1:-1])))
 
 
 def _binstring(m: Machine) -> None:
-    m.stack.append(_python2(m.take(_signed4(m))))
+    m.stack.append(python2_text(m.take(_signed4(m))))
 
 
 def _short_binstring(m: Machine) -> None:
-    m.stack.append(_python2(m.take(m.number(1))))
+    m.stack.append(python2_text(m.take(m.number(1))))
 
 
 def _unicode(m: Machine) -> None:
@@ -396,7 +381,7 @@ def _build(m: Machine) -> None:
 
 def _persid(m: Machine) -> None:
     m.nodes += 1
-    m.stack.append(m.opaque(("pickle", "Unpickler.persistent_load"), (_python2(m.line()),)))
+    m.stack.append(m.opaque(("pickle", "Unpickler.persistent_load"), (python2_text(m.line()),)))
 
 
 def _binpersid(m: Machine) -> None:
