@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-
 from perdure import InvalidRecord, Link, Memory, Store, Vector
 
 
 def test_what_a_store_gives_it_takes_back(store: Store) -> None:
     store.spaces.create("s", 2)
-    store.memories.put([Memory(id=f"m{i}", tags=["a", "b"], content={1: (2,)}, importance=i) for i in range(5)])
+    store.memories.put(
+        [Memory(id=f"m{i}", tags=["a", "b"], content={1: (2,)}, importance=i) for i in range(5)]
+    )
     store.vectors.put([Vector(space="s", id=f"v{i}", values=[1, i]) for i in range(5)])
     memories, vectors = store.memories.to_arrow(), store.vectors.to_arrow()
     before = store.head()
@@ -26,8 +27,15 @@ def test_what_a_store_gives_it_takes_back(store: Store) -> None:
 
 
 def test_columns_may_be_few_and_in_any_order(store: Store) -> None:
-    store.memories.put(pa.table({"importance": [1, 2], "id": ["b", "a"], "tags": [["x"], None], "content": ['{"a": 1}', None]}))
-    assert [(m.id, m.importance, m.tags, m.content) for m in store.memories.find()] == [("a", 2.0, [], None), ("b", 1.0, ["x"], {"a": 1})]
+    store.memories.put(
+        pa.table(
+            {"importance": [1, 2], "id": ["b", "a"], "tags": [["x"], None], "content": ['{"a": 1}', None]}
+        )
+    )
+    assert [(m.id, m.importance, m.tags, m.content) for m in store.memories.find()] == [
+        ("a", 2.0, [], None),
+        ("b", 1.0, ["x"], {"a": 1}),
+    ]
 
 
 def test_ids_are_made_where_they_are_absent(store: Store) -> None:
@@ -79,7 +87,9 @@ def test_a_stream_of_batches_is_one_commit(store: Store) -> None:
     def batches() -> Any:
         for start in range(0, 60_000, 6_000):
             ids = [f"{i:06}" for i in range(start, start + 6_000)]
-            yield pa.record_batch({"id": ids, "created_at": pa.array([datetime(2026, 1, 1, tzinfo=UTC)] * 6_000)})
+            yield pa.record_batch(
+                {"id": ids, "created_at": pa.array([datetime(2026, 1, 1, tzinfo=UTC)] * 6_000)}
+            )
 
     schema = next(iter(batches())).schema
     done = store.memories.put(pa.RecordBatchReader.from_batches(schema, batches()))

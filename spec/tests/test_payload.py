@@ -4,7 +4,6 @@ import io
 from collections.abc import Iterator
 
 import pytest
-
 from perdure import InvalidRecord, State, Store
 from perdure._payload import PayloadWriter, manifest_digests, manifest_size
 

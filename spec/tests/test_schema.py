@@ -6,7 +6,6 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 import pytest
-
 from perdure import RECORDS, TABLES, Table
 
 CHAPTER = (Path(__file__).parent.parent / "chapters" / "data-model.md").read_text(encoding="utf-8")
@@ -24,7 +23,14 @@ def test_the_chapter_lists_the_columns(table: Table) -> None:
     section = CHAPTER.split(f"### {table.name}\n")[1].split("\n#")[0]
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (yes|no) \| (\d*) \| (\w+) \| (\w*) \|$", section, re.M)
     told = [
-        (c.name, c.kind + (", counter" if c.counter else ""), "yes" if c.nullable else "no", str(c.limit or ""), c.merge, c.references or "")
+        (
+            c.name,
+            c.kind + (", counter" if c.counter else ""),
+            "yes" if c.nullable else "no",
+            str(c.limit or ""),
+            c.merge,
+            c.references or "",
+        )
         for c in table.columns
     ]
     assert rows == told

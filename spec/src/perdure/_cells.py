@@ -35,14 +35,11 @@ def encoder(table: str, column: Column) -> Callable[[Any], Any]:
     """The function that checks and encodes one non-null cell, or raises `InvalidRecord`."""
     where = f"{table}.{column.name}"
     if column.kind == "text":
-        required = column.required
-        limit = column.limit
-        trigger = where == "skills.trigger"
-        return lambda cell: _text(where, cell, limit, required, trigger)
+        return _text_encoder(where, column)
     if column.kind == "int":
         return lambda cell: _int(where, cell)
     if column.kind == "float":
-        return lambda cell: _float(where, cell)
+        return lambda cell: cell + 0.0 if type(cell) is float and isfinite(cell) else _float(where, cell)
     if column.kind == "time":
         return lambda cell: time_us(cell, where)
     if column.kind == "tags":
@@ -50,6 +47,20 @@ def encoder(table: str, column: Column) -> Callable[[Any], Any]:
     if column.kind == "value":
         return values.encode
     raise AssertionError(f"{where} is encoded by its own writer")
+
+
+def _text_encoder(where: str, column: Column) -> Callable[[Any], Any]:
+    """Most texts are short ASCII: they pass by four C calls, and the rest takes the explaining way."""
+    limit, required = column.limit, column.required
+    trigger = where == "skills.trigger"
+    room = 0 if trigger else 2**62 if limit is None else limit
+
+    def encode(cell: Any) -> str:
+        if type(cell) is str and cell and cell.isascii() and len(cell) <= room and "\0" not in cell:
+            return cell
+        return _text(where, cell, limit, required, trigger)
+
+    return encode
 
 
 def _text(where: str, cell: Any, limit: int | None, required: bool, trigger: bool) -> str:
@@ -127,6 +138,8 @@ def time_us(cell: Any, where: str = "time") -> int:
     Raises:
         InvalidRecord: It is no datetime, has no zone, or leaves the years 1 to 9999 in UTC.
     """
+    if type(cell) is datetime and cell.tzinfo is UTC:
+        return to_us(cell)
     if not isinstance(cell, datetime):
         raise _wrong(where, "an aware datetime", cell)
     if cell.tzinfo is None or cell.utcoffset() is None:
@@ -145,10 +158,29 @@ def us_time(us: int) -> datetime:
 def _tags(where: str, cell: Any, limit: int | None) -> tuple[str, ...]:
     if isinstance(cell, (str, bytes)) or not isinstance(cell, (list, tuple)):
         raise _wrong(where, "a list of texts", cell)
+    if not cell:
+        return ()
+    if limit is None and _simple(cell):
+        return tuple(cell)
     tags = tuple(_text(f"{where}[{i}]", item, limit, True, False) for i, item in enumerate(cell))
     if len(set(tags)) != len(tags):
         raise InvalidRecord(f"{where} holds a duplicate; each text may occur once")
     return tags
+
+
+def _simple(cell: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether these are, at a glance, distinct non-empty ASCII texts."""
+    try:
+        joined = "".join(cell)
+    except TypeError:
+        return False
+    return (
+        joined.isascii()
+        and "\0" not in joined
+        and "" not in cell
+        and len(set(cell)) == len(cell)
+        and all(type(tag) is str for tag in cell)
+    )
 
 
 def vector_bytes(cell: Any, dim: int, dtype: str, metric: str, where: str) -> bytes:
