@@ -11,7 +11,7 @@ writes what it brings as rows of the branch merged into.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from perdure._errors import CorruptStore, HistoryExpired, NotFound
@@ -126,13 +126,12 @@ class Dag:
             self._vectors[key] = known
         return dict(known)
 
-    def picks(self, vector: Mapping[str, int]) -> Iterator[Pick]:
-        """What the selective merges among the ancestors took."""
-        for branch, seq in vector.items():
+    def picks(self) -> Iterator[tuple[Commit, Pick]]:
+        """What the selective merges on all branches took."""
+        for branch in sorted(self.branches):
             for commit in self.merges(branch):
-                if commit.seq > seq:
-                    break
-                yield from commit.picks
+                for pick in commit.picks:
+                    yield commit, pick
 
     def readable(self, point: Point) -> Point | None:
         """A point with the same content that can be read now: itself, or a fork taken there; else None."""
@@ -187,8 +186,10 @@ def merge_bases(dag: Dag, a: Point, b: Point) -> list[Point]:
     return bases_between(dag, dag.vector(a), dag.vector(b))
 
 
-def bases_between(dag: Dag, a: Mapping[str, int], b: Mapping[str, int]) -> list[Point]:
-    """`merge_bases` of two version vectors, by branch id."""
+def bases_between(
+    dag: Dag, a: Mapping[str, int], b: Mapping[str, int], vector: Callable[[Point], Vector] | None = None
+) -> list[Point]:
+    """`merge_bases` of two version vectors, by branch id; `vector` may know of more ancestors than the `Dag`."""
     candidates = [
         Point(branch, min(seq, b[branch]))
         for branch, seq in sorted(a.items())
@@ -196,7 +197,7 @@ def bases_between(dag: Dag, a: Mapping[str, int], b: Mapping[str, int]) -> list[
     ]
     expired = False
     while candidates:
-        best = _maximal(dag, candidates)
+        best = _maximal(candidates, vector or dag.vector)
         found = {point: dag.readable(point) for point in best}
         if all(found.values()):
             return [dag.complete(point) for point in found.values() if point is not None]
@@ -210,8 +211,8 @@ def bases_between(dag: Dag, a: Mapping[str, int], b: Mapping[str, int]) -> list[
     return []
 
 
-def _maximal(dag: Dag, points: Iterable[Point]) -> list[Point]:
-    vectors = {point: dag.vector(point) for point in points}
+def _maximal(points: Iterable[Point], vector: Callable[[Point], Vector]) -> list[Point]:
+    vectors = {point: vector(point) for point in points}
     return [
         point
         for point in vectors

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from heapq import merge as merge_sorted
 from itertools import groupby
-from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from perdure._errors import HistoryExpired, InvalidInput, InvalidRecord, MergeConflict, NotFound, StaleHead
+from perdure._errors import InvalidInput, InvalidRecord, MergeConflict, NotFound, StaleHead
 from perdure._schema import TABLES
 from perdure._types import (
     At,
@@ -26,18 +24,16 @@ from perdure._types import (
     Point,
     Put,
 )
-from perdure.history._dag import Dag, Hooks, Vector, bases_between, includes, join
+from perdure.history._dag import Dag, Hooks, includes, merge_bases
 from perdure.history._diff import PAGE, Entry, check_tables, differing_keys
-from perdure.history._plan import MergeConflictRow, Plan, bound_spaces, make_plan, owner_of
+from perdure.history._picks import Picks, Selection
+from perdure.history._plan import MergeConflictRow, Plan, bound_spaces, make_plan
 from perdure.history._threeway import Strategy, check_strategy, side_of
 
 __all__ = ["ATTEMPTS", "MergeResult", "finish", "merge", "operations_of", "replayed", "sync"]
 
 #: How often a merge is computed anew when the branch moves under it.
 ATTEMPTS = 16
-
-#: What a selective merge is about: table name → keys (None: all).
-Selection: TypeAlias = Mapping[str, frozenset[Key] | None]
 
 
 class MergeResult(msgspec.Struct, frozen=True):
@@ -174,15 +170,6 @@ def sync(
     )
 
 
-class _Taken(NamedTuple):
-    """What a selective merge among the ancestors of one side took: these rows, as of that vector."""
-
-    source: Point
-    rows: Selection
-    vector: Vector
-    by_ours: bool
-
-
 class _Merge:
     """One merge against one head."""
 
@@ -192,39 +179,26 @@ class _Merge:
         self.into = dag.named(into)
         self.head = self.into.head
         self.selection = selection
-        self._bound = bound_spaces(dag.hook.list_spaces(ctx=dag.ctx))
-        self._owner = {space: table for table, spaces in self._bound.items() for space in spaces}
-        self._theirs = dag.vector(source)
-        self._ours = dag.vector(self.head)
-        self._by_picks: dict[tuple[int, ...], tuple[Point, ...]] = {}
-        self._picks: list[_Taken] = []
         self.bases: tuple[Point, ...] = ()
+        self._bound = bound_spaces(dag.hook.list_spaces(ctx=dag.ctx))
+        self._picks = Picks(dag, source, self.head, self._bound)
+        self._theirs = dag.vector(source)
 
     def already_merged(self) -> bool:
         """Whether the branch has all that the merge would bring, by ancestry or by earlier picks."""
-        if includes(self._ours, self._theirs):
+        if includes(self.dag.vector(self.head), self._theirs):
             return True
-        if self.selection is None:
-            return False
-        taken = list(self.dag.picks(self._ours))
-        return all(
-            any(self._has(pick, name, keys) for pick in taken) for name, keys in self.selection.items()
-        )
-
-    def _has(self, pick: Pick, name: str, keys: frozenset[Key] | None) -> bool:
-        covered = pick.keys is None or (keys is not None and keys <= set(pick.keys))
-        return pick.table == name and covered and includes(self.dag.vector(pick.source), self._theirs)
+        return self.selection is not None and self._picks.have(self.selection, self._theirs)
 
     def plan(self, strategy: Strategy) -> Plan:
         """Compare with the bases, which are found first."""
-        self.bases = tuple(bases_between(self.dag, self._theirs, self._ours))
-        self._picks = list(self._relevant_picks())
+        self.bases = tuple(merge_bases(self.dag, self.source, self.head))
         return make_plan(
             self.dag.hook,
             self.dag.ctx,
             ours=self.head,
             theirs=self.source,
-            bases_of=self._bases_of,
+            bases_of=lambda entry: self._picks.bases_of(entry, self.bases),
             entries=self._entries(),
             bound=self._bound,
             policy=strategy,
@@ -246,59 +220,16 @@ class _Merge:
             force=True,
         )
 
-    # ------------------------------------------------------------------------------- which rows
-
     def _entries(self) -> Iterator[Entry]:
         """Rows that the source may have changed since a base; never too few."""
         streams = [
             differing_keys(self.dag, base, self.source, self._selected) for base in self.bases or (None,)
         ]
-        for taken in self._picks:
-            start = self.dag.readable(taken.source)
-            if start is not None:
-                streams.append(differing_keys(self.dag, start, self.source, partial(self._also, taken)))
+        streams += [filter(self._selected, stream) for stream in self._picks.entries(self.bases)]
         return (entry for entry, _ in groupby(merge_sorted(*streams)))
 
-    def _also(self, taken: _Taken, entry: Entry) -> bool:
-        return self._covers(taken.rows, entry) and self._selected(entry)
-
     def _selected(self, entry: Entry) -> bool:
-        return self.selection is None or self._covers(self.selection, entry)
-
-    def _covers(self, selection: Selection, entry: Entry) -> bool:
-        """Whether a selection names a row, or the owner of a bound vector."""
-        if _within(selection, entry):
-            return True
-        owner = owner_of(entry, self._owner)
-        return owner is not None and _within(selection, owner)
-
-    # ------------------------------------------------------------------------- bases, with picks
-
-    def _relevant_picks(self) -> Iterator[_Taken]:
-        """Picks that add to what a side descends from."""
-        for side in (self._ours, self._theirs):
-            for pick in self.dag.picks(side):
-                vector = self.dag.vector(pick.source)
-                if not includes(side, vector):
-                    rows = {pick.table: None if pick.keys is None else frozenset(pick.keys)}
-                    yield _Taken(pick.source, rows, vector, side is self._ours)
-
-    def _bases_of(self, entry: Entry) -> tuple[Point, ...]:
-        """The bases of one row: for it, a picked source counts as merged."""
-        which = tuple(i for i, taken in enumerate(self._picks) if self._covers(taken.rows, entry))
-        if not which:
-            return self.bases
-        known = self._by_picks.get(which)
-        if known is None:
-            ours, theirs = dict(self._ours), dict(self._theirs)
-            for index in which:
-                join(ours if self._picks[index].by_ours else theirs, self._picks[index].vector)
-            try:
-                known = tuple(bases_between(self.dag, theirs, ours))
-            except HistoryExpired:
-                known = self.bases
-            self._by_picks[which] = known
-        return known
+        return self.selection is None or self._picks.covers(self.selection, entry)
 
 
 # ------------------------------------------------------------------------------- shared with revert
@@ -372,14 +303,6 @@ def _check_key(table: str, key: Key) -> Key:
     if not isinstance(key, tuple) or len(key) != width or not all(isinstance(part, str) for part in key):
         raise InvalidRecord(f"a key of {table} is a tuple of {width} text(s), not {key!r:.80}", table=table)
     return key
-
-
-def _within(selection: Selection, entry: Entry) -> bool:
-    table, key = entry
-    if table not in selection:
-        return False
-    keys = selection[table]
-    return keys is None or key in keys
 
 
 def _picks_of(source: Point, selection: Selection) -> Iterator[Pick]:
