@@ -1,3 +1,24 @@
-"""What every SQL engine of perdure shares."""
+"""What every SQL engine of perdure shares: tables, history, branches, filters, search, upkeep.
 
-__all__: list[str] = []
+An engine supplies a `Dialect`, opens a `Database` over it, and hands out `SqlBackend` objects.
+"""
+
+from perdure_sql._backend import SqlBackend, open_namespace
+from perdure_sql._database import Database, Session
+from perdure_sql._dialect import Dialect, Statement, sql_dialect
+from perdure_sql._tables import OPEN, SCHEMA_REVISION, SCHEMA_VERSION, create_statements, metadata
+
+__all__ = [
+    "OPEN",
+    "SCHEMA_REVISION",
+    "SCHEMA_VERSION",
+    "Database",
+    "Dialect",
+    "Session",
+    "SqlBackend",
+    "Statement",
+    "create_statements",
+    "metadata",
+    "open_namespace",
+    "sql_dialect",
+]

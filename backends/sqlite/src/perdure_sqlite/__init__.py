@@ -1,3 +1,8 @@
-"""The embedded default engine of perdure."""
+"""The embedded default engine of perdure: one SQLite file, all of the contract."""
 
-__all__: list[str] = []
+from perdure_sqlite._plugin import SQLitePlugin
+
+__all__ = ["SQLitePlugin", "plugin"]
+
+#: The entry point of `perdure.backends`.
+plugin = SQLitePlugin()

@@ -1,0 +1,98 @@
+"""SQL over a place: one arm for each branch of the lineage, merged lazily, and continued by key.
+
+An arm reads the versions of one branch, served by that branch's own part of an index; keys that a closer
+branch has versions of are left out by a probe of the small override table. Every value is bound, so that
+there is one text for each depth and shape of filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from perdure._schema import Table
+from perdure.filters import OrderTerm
+from perdure_sql._codec import quote
+from perdure_sql._places import Arm
+
+__all__ = ["after", "arm_params", "arms_sql", "order_sql"]
+
+#: From this depth on, closer branches are looked up in the lineage, not spelled out.
+_SPELLED = 12
+
+
+def arms_sql(table: Table, wanted: str, arms: Sequence[Arm], conditions: str, first: int = 0) -> list[str]:
+    """A SELECT for each arm; `first` is the depth of the first one."""
+    return [
+        f"SELECT {wanted} FROM {table.name} v WHERE v.ns = :ns AND v.branch = :b{depth} "
+        f"AND v.from_seq <= :u{depth} AND v.to_seq > :u{depth} AND v.dead = 0{conditions}{_hidden(table, depth)}"
+        for depth in range(first, first + len(arms))
+    ]
+
+
+def _hidden(table: Table, depth: int) -> str:
+    if not depth:
+        return ""
+    key = " AND ".join(f"o.{quote(name)} = v.{quote(name)}" for name in table.key)
+    if depth > _SPELLED:
+        return (
+            f" AND NOT EXISTS (SELECT 1 FROM {table.name}_overrides o JOIN lineage l ON l.ns = o.ns "
+            f"AND l.branch = :b0 AND l.ancestor = o.branch WHERE o.ns = :ns AND {key} "
+            f"AND l.depth < {depth} AND o.first_seq <= l.upto AND o.first_seq <= :u0)"
+        )
+    closer = " OR ".join(f"(o.branch = :b{d} AND o.first_seq <= :u{d})" for d in range(depth))
+    return (
+        f" AND NOT EXISTS (SELECT 1 FROM {table.name}_overrides o WHERE o.ns = :ns AND {key} AND ({closer}))"
+    )
+
+
+def arm_params(ns: int, arms: Sequence[Arm]) -> dict[str, Any]:
+    """The parameters that `arms_sql` refers to."""
+    params: dict[str, Any] = {"ns": ns}
+    for depth, (ancestor, upto) in enumerate(arms):
+        params[f"b{depth}"] = ancestor
+        params[f"u{depth}"] = upto
+    return params
+
+
+def order_sql(table: Table, order: Sequence[OrderTerm]) -> str:
+    """The ORDER BY list: nulls last, ties by key."""
+    terms = []
+    for term in order:
+        nulls = "" if table.by_name[term.column].required else " NULLS LAST"
+        terms.append(f"{quote(term.column)} {'DESC' if term.descending else 'ASC'}{nulls}")
+    return ", ".join([*terms, *(quote(name) for name in table.key)])
+
+
+def after(table: Table, order: Sequence[OrderTerm], position: Sequence[Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The rows after a position, as conditions to read one after the other.
+
+    The first order term is a plain range, so that its index serves it; nulls, which come last, are a
+    condition of their own.
+    """
+    params = {f"a{i}": value for i, value in enumerate(position)}
+    if not order:
+        return [(_rest(table, order, position, 0), params)]
+    first, value = order[0], position[0]
+    name = f"v.{quote(first.column)}"
+    if value is None:
+        return [(f"{name} IS NULL AND {_rest(table, order, position, 1)}", params)]
+    sign = "<" if first.descending else ">"
+    inside = f"({name} {sign} :a0 OR ({name} = :a0 AND {_rest(table, order, position, 1)}))"
+    phases = [(f"{name} {sign}= :a0 AND {inside}", params)]
+    if not table.by_name[first.column].required:
+        phases.append((f"{name} IS NULL", {}))
+    return phases
+
+
+def _rest(table: Table, order: Sequence[OrderTerm], position: Sequence[Any], place: int) -> str:
+    if place == len(order):
+        names = ", ".join(f"v.{quote(name)}" for name in table.key)
+        marks = ", ".join(f":a{place + i}" for i in range(len(table.key)))
+        return f"({names}) > ({marks})" if len(table.key) > 1 else f"{names} > {marks}"
+    term, rest = order[place], _rest(table, order, position, place + 1)
+    name = f"v.{quote(term.column)}"
+    if position[place] is None:
+        return f"({name} IS NULL AND {rest})"
+    sign = "<" if term.descending else ">"
+    return f"({name} {sign} :a{place} OR {name} IS NULL OR ({name} = :a{place} AND {rest}))"

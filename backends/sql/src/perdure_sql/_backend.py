@@ -1,0 +1,348 @@
+"""The hooks over any SQL engine."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import pyarrow as pa
+
+from perdure._errors import Conflict, CorruptStore
+from perdure._hooks import HistoryEvent, hookimpl
+from perdure._names import Ref
+from perdure._schema import TABLES, Row
+from perdure._types import (
+    At,
+    Branch,
+    ChangeBatch,
+    Checkpoint,
+    Commit,
+    CommitRequest,
+    Committed,
+    CompactReport,
+    CompactRequest,
+    Context,
+    Counter,
+    Hit,
+    IngestReport,
+    Key,
+    Point,
+    PurgeReport,
+    Query,
+    Search,
+    Space,
+    Stats,
+    VerifyReport,
+)
+from perdure.filters import Filter
+from perdure.kit import chunk_digest
+from perdure_sql import _branches as branches
+from perdure_sql._codec import branch_of
+from perdure_sql._commit import Committer, load_spaces
+from perdure_sql._compact import compact
+from perdure_sql._counters import touch
+from perdure_sql._database import Database
+from perdure_sql._history import History
+from perdure_sql._ingest import Ingester
+from perdure_sql._places import BRANCHES, Place, place
+from perdure_sql._purge import purge
+from perdure_sql._query import Queries, read_counters
+from perdure_sql._rows import RowReader
+from perdure_sql._search import Searcher
+from perdure_sql._stats import stats
+from perdure_sql._verify import verify
+
+__all__ = ["SqlBackend", "open_namespace"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def open_namespace(database: Database, name: str, *, create: bool) -> int | None:
+    """The number of a namespace, made where `create`; None where there is none."""
+    with database.reading() as session:
+        number = branches.namespace_number(session, name)
+    if number is None and create:
+        with database.writing(None) as session:
+            number = branches.namespace_number(session, name)
+            if number is None:
+                number = branches.add_namespace(session, name)
+    return number
+
+
+def _guarded(hook: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Driver errors never leave a hook, nor an iterator that it returns."""
+
+    @functools.wraps(hook)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        backend: Any = args[0]
+        try:
+            result = hook(*args, **kwargs)
+        except backend.driver_errors as error:
+            raise backend.translate(error) from error
+        return backend.guard(result) if isinstance(result, Iterator) else result
+
+    return call
+
+
+class SqlBackend:
+    """One namespace of a database, as a perdure backend. Safe from several threads."""
+
+    def __init__(self, database: Database, namespace: str, ns: int, *, cache_bytes: int) -> None:
+        self._database = database
+        self._namespace = namespace
+        self._ns = ns
+        dialect = database.dialect
+        self.driver_errors = (dialect.driver_error, UnicodeEncodeError, OverflowError)
+        self.translate = dialect.translate
+        self._readers = {name: RowReader(table, dialect) for name, table in TABLES.items()}
+        self._committer = Committer(ns, dialect, self._readers)
+        self._queries = Queries(database, ns)
+        self._history = History(database, ns)
+        self._searcher = Searcher(database, ns, self._queries, self._readers, cache_bytes)
+
+    def guard(self, items: Iterator[_T]) -> Iterator[_T]:
+        """The iterator, with driver errors translated."""
+        try:
+            yield from items
+        except self.driver_errors as error:
+            raise self.translate(error) from error
+
+    # ------------------------------------------------------------------------------------ life cycle
+
+    @hookimpl
+    @_guarded
+    def close(self, ctx: Context) -> bool:
+        self._database.close()
+        self._searcher.cache.clear()
+        return True
+
+    # ---------------------------------------------------------------------------------------- writing
+
+    @hookimpl
+    @_guarded
+    def commit(self, ctx: Context, request: CommitRequest) -> Committed:
+        with self._database.writing(ctx) as session:
+            return self._committer.commit(session, request, ctx.principal)
+
+    @hookimpl
+    @_guarded
+    def touch(self, ctx: Context, table: str, keys: Sequence[Key], time: int) -> int:
+        with self._database.writing(ctx) as session:
+            return touch(session, self._ns, TABLES[table], keys, time)
+
+    # ---------------------------------------------------------------------------------------- reading
+
+    @hookimpl
+    @_guarded
+    def resolve(self, ctx: Context, ref: Ref) -> Point:
+        with self._database.reading() as session:
+            return place(session, self._ns, ref).point
+
+    @hookimpl
+    @_guarded
+    def fetch(self, ctx: Context, table: str, keys: Sequence[Key], at: At) -> list[Row | None]:
+        reader = self._readers[table]
+        session = self._database.take()
+        try:
+            if len(keys) == 1:
+                found = reader.fetch_one(session, self._ns, keys[0], at)
+                if found is not None:
+                    return [found or None]
+            where = place(session, self._ns, at)
+            rows = reader.rows(session, self._ns, where.branch, where.point.seq, keys)
+        finally:
+            self._database.give(session)
+        return [rows.get(key) for key in keys]
+
+    @hookimpl
+    @_guarded
+    def versions(self, ctx: Context, table: str, keys: Sequence[Key], at: At) -> list[str | None]:
+        with self._database.reading() as session:
+            where = place(session, self._ns, at)
+            found = self._readers[table].closest(session, self._ns, where.branch, where.point.seq, keys)
+            numbers = {cells[3] for cells in found.values()}
+            ids = {
+                number: session.one("SELECT id FROM commits WHERE no = :no", no=number)[0] for number in numbers
+            }
+        return [ids[found[key][3]] if key in found and not found[key][1] else None for key in keys]
+
+    @hookimpl
+    @_guarded
+    def counters(self, ctx: Context, table: str, keys: Sequence[Key]) -> list[Counter]:
+        with self._database.reading() as session:
+            found = read_counters(session, self._ns, TABLES[table], keys)
+        return [Counter(table, key, *found.get(key, (None, 0))) for key in keys]
+
+    @hookimpl
+    @_guarded
+    def select(self, ctx: Context, query: Query, at: At) -> Iterator[Row]:
+        return self._queries.select(query, at)
+
+    @hookimpl
+    @_guarded
+    def scan(self, ctx: Context, query: Query, at: At) -> Iterator[pa.RecordBatch]:
+        return self._queries.scan(query, at)
+
+    @hookimpl
+    @_guarded
+    def count(self, ctx: Context, table: str, where: Filter | None, at: At) -> int:
+        return self._queries.count(TABLES[table], where, at)
+
+    @hookimpl
+    @_guarded
+    def search(self, ctx: Context, search: Search, at: At) -> list[Hit]:
+        return self._searcher.search(search, at)
+
+    @hookimpl
+    @_guarded
+    def read_chunks(self, ctx: Context, digests: Sequence[str]) -> Iterator[bytes]:
+        return self._chunks(list(digests))
+
+    def _chunks(self, digests: list[str]) -> Iterator[bytes]:
+        for digest in digests:
+            with self._database.reading() as session:
+                found = session.one(
+                    "SELECT data FROM chunks WHERE ns = :ns AND digest = :digest", ns=self._ns, digest=digest
+                )
+            if found is None:
+                raise CorruptStore(f"payload piece {digest[:80]!r} is missing; run verify, restore from a backup")
+            data = bytes(found[0])
+            if chunk_digest(data) != digest:
+                raise CorruptStore(f"payload piece {digest!r} is damaged; run verify, restore from a backup")
+            yield data
+
+    # ----------------------------------------------------------------------------------------- spaces
+
+    @hookimpl
+    @_guarded
+    def create_space(self, ctx: Context, space: Space) -> Space:
+        with self._database.writing(ctx) as session:
+            return branches.create_space(session, self._ns, space)
+
+    @hookimpl
+    @_guarded
+    def drop_space(self, ctx: Context, name: str) -> PurgeReport:
+        with self._database.writing(ctx) as session:
+            return branches.drop_space(session, self._ns, name)
+
+    @hookimpl
+    @_guarded
+    def list_spaces(self, ctx: Context) -> list[Space]:
+        with self._database.reading() as session:
+            return list(load_spaces(session, self._ns).values())
+
+    # --------------------------------------------------------------------------- branches, checkpoints
+
+    @hookimpl
+    @_guarded
+    def create_branch(self, ctx: Context, name: str, at: At) -> Branch:
+        with self._database.writing(ctx) as session:
+            return branches.create_branch(session, self._ns, name, at)
+
+    @hookimpl
+    @_guarded
+    def delete_branch(self, ctx: Context, name: str, cascade: bool) -> int:
+        with self._database.writing(ctx) as session:
+            return branches.delete_branch(session, self._ns, name, cascade)
+
+    @hookimpl
+    @_guarded
+    def list_branches(self, ctx: Context) -> list[Branch]:
+        with self._database.reading() as session:
+            return [branch_of(row) for row in session.all(f"{BRANCHES} ORDER BY b.name", ns=self._ns)]
+
+    @hookimpl
+    @_guarded
+    def create_checkpoint(self, ctx: Context, checkpoint: Checkpoint) -> Checkpoint:
+        with self._database.writing(ctx) as session:
+            return branches.create_checkpoint(session, self._ns, checkpoint)
+
+    @hookimpl
+    @_guarded
+    def delete_checkpoint(self, ctx: Context, name: str) -> bool:
+        with self._database.writing(ctx) as session:
+            return branches.delete_checkpoint(session, self._ns, name)
+
+    @hookimpl
+    @_guarded
+    def list_checkpoints(self, ctx: Context) -> list[Checkpoint]:
+        with self._database.reading() as session:
+            return branches.list_checkpoints(session, self._ns)
+
+    # ---------------------------------------------------------------------------------------- history
+
+    @hookimpl
+    @_guarded
+    def log(
+        self, ctx: Context, branch: str, after: int, upto: int, merges: bool, newest_first: bool
+    ) -> Iterator[Commit]:
+        return self._history.log(branch, after, upto, merges, newest_first)
+
+    @hookimpl
+    @_guarded
+    def get_commits(self, ctx: Context, ids: Sequence[str]) -> list[Commit | None]:
+        return self._history.get_commits(ids)
+
+    @hookimpl
+    @_guarded
+    def changes(
+        self, ctx: Context, branch: str, after: int, upto: int, compacted: bool
+    ) -> Iterator[ChangeBatch]:
+        return self._history.changes(branch, after, upto, compacted)
+
+    @hookimpl
+    @_guarded
+    def touched(self, ctx: Context, branch: str, after: int, upto: int) -> Iterator[tuple[str, Key]]:
+        return self._history.touched(branch, after, upto)
+
+    @hookimpl
+    @_guarded
+    def ingest(self, ctx: Context, events: Iterable[HistoryEvent]) -> IngestReport:
+        with self._database.writing(ctx) as session:
+            return Ingester(session, self._ns, self._readers, self._committer.writers).run(events)
+
+    # ------------------------------------------------------------------------------------------ upkeep
+
+    @hookimpl
+    @_guarded
+    def stats(self, ctx: Context, at: At) -> Stats:
+        with self._database.snapshot() as session:
+            return stats(session, self._ns, self._place(session, at), self._queries)
+
+    def _place(self, session: Any, at: At) -> Place:
+        return place(session, self._ns, at)
+
+    @hookimpl
+    @_guarded
+    def verify(self, ctx: Context) -> VerifyReport:
+        with self._database.snapshot() as session:
+            return verify(session, self._ns)
+
+    @hookimpl
+    @_guarded
+    def compact(self, ctx: Context, request: CompactRequest) -> CompactReport:
+        return compact(self._database, ctx, self._ns, request)
+
+    @hookimpl
+    @_guarded
+    def purge(self, ctx: Context, table: str, keys: Sequence[Key]) -> PurgeReport:
+        with self._database.writing(ctx) as session:
+            return purge(session, self._ns, TABLES[table], keys)
+
+    # -------------------------------------------------------------------------------------- namespaces
+
+    @hookimpl
+    @_guarded
+    def list_namespaces(self, ctx: Context) -> list[str]:
+        with self._database.reading() as session:
+            return [row[0] for row in session.all("SELECT name FROM namespaces ORDER BY name")]
+
+    @hookimpl
+    @_guarded
+    def drop_namespace(self, ctx: Context, name: str) -> bool:
+        if name == self._namespace:
+            raise Conflict(f"namespace {name!r} is open here; open another namespace of this store to drop it")
+        with self._database.writing(ctx) as session:
+            return branches.drop_namespace(session, name)

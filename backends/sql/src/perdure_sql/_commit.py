@@ -1,0 +1,255 @@
+"""Commits: the writing of a batch's row versions inside one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from perdure._errors import AlreadyExists, InvalidRecord, NotFound, StaleHead
+from perdure._names import now_us
+from perdure._schema import TABLES, Row, Table
+from perdure._types import Chunk, Commit, CommitRequest, Committed, Key, Point, Space
+from perdure.kit import Write, apply, chunk_digest, row_hash
+from perdure_sql._codec import commit_cells, commit_of, encoder, quote, record_hash, space_of
+from perdure_sql._database import Session
+from perdure_sql._dialect import Dialect
+from perdure_sql._places import COMMITS
+from perdure_sql._rows import RowReader
+from perdure_sql._tables import HEAD, OPEN, RECORDS, VERSION_COLUMNS
+
+__all__ = ["Committer", "Writer", "insert_commit", "load_spaces", "store_chunks", "update_head"]
+
+_BRANCH = """
+SELECT b.no, b.id, b.name, b.parent, b.fork_seq, b.head_seq, b.head_commit, b.head_time, b.flat, b.floor, b.created_at,
+       n.space_epoch
+FROM branches b JOIN namespaces n ON n.no = b.ns WHERE b.ns = :ns AND b.name = :name"""
+
+_INSERT_COMMIT = (
+    f"INSERT INTO commits ({', '.join(RECORDS['commits'])}) "
+    f"VALUES ({', '.join(':' + name for name in RECORDS['commits'])}) RETURNING no"
+)
+
+
+class Writer:
+    """Stores row versions of one table, on one branch, as of one commit."""
+
+    def __init__(self, table: Table, dialect: Dialect) -> None:
+        self.table = table
+        mark = dialect.placeholder
+        names = [*VERSION_COLUMNS, *(quote(name) for name in table.names)]
+        self._insert = (
+            f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join([mark] * len(names))})"
+        )
+        keys = " AND ".join(f"{quote(name)} = {mark}" for name in table.key)
+        self._close = (
+            f"UPDATE {table.name} SET to_seq = {mark} "
+            f"WHERE ns = {mark} AND branch = {mark} AND {keys} AND from_seq = {mark}"
+        )
+        columns = ", ".join(["ns", *(quote(name) for name in table.key), "branch", "first_seq"])
+        self._override = (
+            f"INSERT INTO {table.name}_overrides ({columns}) "
+            f"VALUES ({', '.join([mark] * (3 + len(table.key)))}) ON CONFLICT DO NOTHING"
+        )
+        self._encode = encoder(table)
+        self._blank = (None,) * (len(table.names) - len(table.key))
+
+    def write(
+        self,
+        session: Session,
+        where: tuple[int, int],
+        seq: int,
+        commit: int,
+        writes: Sequence[tuple[Key, Row | None]],
+        own: Mapping[Key, int],
+        overrides: bool,
+    ) -> None:
+        """Close the branch's own current versions, whose `from_seq` `own` has, and insert the new ones."""
+        ns, branch = where
+        closing = [(seq, ns, branch, *key, own[key]) for key, _ in writes if key in own]
+        if closing:
+            session.bulk(self._close, closing)
+        encode, blank = self._encode, self._blank
+        session.bulk(
+            self._insert,
+            (
+                (ns, branch, seq, OPEN, 0, commit, row_hash(row), *encode(row))
+                if row is not None
+                else (ns, branch, seq, OPEN, 1, commit, row_hash(None), *key, *blank)
+                for key, row in writes
+            ),
+        )
+        if overrides:
+            session.bulk(self._override, [(ns, *key, branch, seq) for key, _ in writes if key not in own])
+
+
+class _Heads:
+    """The branch before the batch, as `perdure.kit.apply` reads it; remembers which versions are its own."""
+
+    def __init__(self, session: Session, ns: int, branch: int, readers: Mapping[str, RowReader]) -> None:
+        self._session = session
+        self._ns = ns
+        self._branch = branch
+        self._readers = readers
+        self.own: dict[str, dict[Key, int]] = {}
+
+    def rows(self, table: Table, keys: Sequence[Key]) -> Mapping[Key, Row]:
+        reader = self._readers[table.name]
+        found = reader.closest(self._session, self._ns, self._branch, HEAD, keys)
+        own = self.own.setdefault(table.name, {})
+        live: dict[Key, Row] = {}
+        for key, cells in found.items():
+            if not cells[0]:
+                own[key] = cells[2]
+            if not cells[1]:
+                live[key] = reader.decode(cells[4:])
+        return live
+
+    def version(self, table: Table, key: Key) -> str | None:
+        found = self._readers[table.name].closest(self._session, self._ns, self._branch, HEAD, [key])
+        if key not in found or found[key][1]:
+            return None
+        commit = self._session.one("SELECT id FROM commits WHERE no = :no", no=found[key][3])
+        return None if commit is None else commit[0]
+
+
+class Committer:
+    """Applies commit requests to one namespace."""
+
+    def __init__(self, ns: int, dialect: Dialect, readers: Mapping[str, RowReader]) -> None:
+        self._ns = ns
+        self._readers = readers
+        self._writers = {name: Writer(table, dialect) for name, table in TABLES.items()}
+        self._spaces: tuple[int, dict[str, Space]] = (-1, {})
+
+    @property
+    def writers(self) -> Mapping[str, Writer]:
+        """A writer for each table."""
+        return self._writers
+
+    def commit(self, session: Session, request: CommitRequest, author: str) -> Committed:
+        """Apply a request inside the caller's write transaction, which an error must roll back."""
+        ns = self._ns
+        branch = session.one(_BRANCH, ns=ns, name=request.branch)
+        if branch is None:
+            raise NotFound(f"there is no branch {request.branch!r}; create it with store.branch", branch=request.branch)
+        number, branch_id, _, parent, _, head_seq, head_commit, head_time, flat = branch[:9]
+        replay = session.one(f"{COMMITS} AND c.id = :id", ns=ns, id=request.id)
+        if replay is not None:
+            return _replayed(commit_of(replay[0], replay[1:]), branch_id)
+        expected = request.expect_head
+        if (expected is None or isinstance(expected, str)) and expected != head_commit:
+            raise StaleHead(
+                f"branch {request.branch!r} is at commit {head_commit}, not {expected}; read again and decide again",
+                branch=request.branch,
+                head=head_commit,
+            )
+        time = max(head_time, now_us() if request.time is None else request.time)
+        commit = Commit(
+            id=request.id,
+            branch=branch_id,
+            seq=head_seq + 1,
+            time=time,
+            author=request.author or author,
+            message=request.message,
+            parents=((head_commit,) if head_commit else ()) + request.parents,
+            vector=request.vector,
+            picks=request.picks,
+            reverts=request.reverts,
+        )
+        heads = _Heads(session, ns, number, self._readers)
+        spaces = self._load_spaces(session, branch[11])
+        shadows = parent is not None and not flat  # else there are no ancestors to hide rows of
+        written = deleted = 0
+        commit_no: int | None = None
+        for writes in apply(request, heads, spaces, time):
+            if commit_no is None:
+                commit_no = insert_commit(session, ns, number, commit)
+            put, dropped = self._write(session, number, commit.seq, commit_no, writes, heads, shadows)
+            written += put
+            deleted += dropped
+        if commit_no is None:
+            if not request.force:
+                return Committed(None, Point(branch_id, head_seq, head_commit, head_time))
+            insert_commit(session, ns, number, commit)
+        store_chunks(session, ns, request.chunks)
+        update_head(session, ns, branch[:11], commit)
+        return Committed(commit, Point(branch_id, commit.seq, commit.id, time), written, deleted)
+
+    def _write(
+        self,
+        session: Session,
+        branch: int,
+        seq: int,
+        commit_no: int,
+        writes: list[Write],
+        heads: _Heads,
+        overrides: bool,
+    ) -> tuple[int, int]:
+        for name, group in groupby(writes, key=lambda write: write.table):
+            cells = [(write.key, write.row) for write in group]
+            own = heads.own.get(name, {})
+            self._writers[name].write(session, (self._ns, branch), seq, commit_no, cells, own, overrides)
+            for key, _ in cells:  # each row comes once, so that a streamed batch is not held
+                own.pop(key, None)
+        deleted = sum(write.row is None for write in writes)
+        return len(writes) - deleted, deleted
+
+    def _load_spaces(self, session: Session, epoch: int) -> dict[str, Space]:
+        if self._spaces[0] != epoch:
+            self._spaces = (epoch, load_spaces(session, self._ns))
+        return self._spaces[1]
+
+
+def _replayed(commit: Commit, branch_id: str) -> Committed:
+    if commit.branch != branch_id:
+        raise AlreadyExists(
+            f"commit id {commit.id!r} was used on another branch; use a new id for a new commit", commit=commit.id
+        )
+    return Committed(commit, Point(commit.branch, commit.seq, commit.id, commit.time), replayed=True)
+
+
+def insert_commit(session: Session, ns: int, branch: int, commit: Commit) -> int:
+    """Record a commit; its number."""
+    cells = commit_cells(ns, branch, commit)
+    return session.run_with(_INSERT_COMMIT, dict(zip(RECORDS["commits"], cells, strict=True))).fetchone()[0]  # type: ignore[no-any-return]
+
+
+def update_head(session: Session, ns: int, branch: Sequence[Any], commit: Commit) -> None:
+    """Move a branch, given as its record from ``no`` to ``created_at``, to a commit."""
+    no, id_, name, parent, fork, _, _, _, flat, floor, created = branch[:11]
+    cells = (ns, no, id_, name, parent, fork, commit.seq, commit.id, commit.time, flat, floor, created)
+    session.run(
+        "UPDATE branches SET head_seq = :seq, head_commit = :id, head_time = :time, hash = :hash "
+        "WHERE ns = :ns AND no = :no",
+        seq=commit.seq,
+        id=commit.id,
+        time=commit.time,
+        hash=record_hash("branches", cells),
+        ns=ns,
+        no=no,
+    )
+
+
+def load_spaces(session: Session, ns: int) -> dict[str, Space]:
+    """All spaces of a namespace, by name."""
+    rows = session.all(
+        "SELECT name, dim, dtype, metric, model, owner, created_at FROM spaces WHERE ns = :ns ORDER BY name", ns=ns
+    )
+    return {row[0]: space_of(row) for row in rows}
+
+
+def store_chunks(session: Session, ns: int, chunks: Iterable[Chunk]) -> int:
+    """Store payload pieces that are not there yet; how many were given."""
+    count = 0
+    for chunk in chunks:
+        if chunk_digest(chunk.data) != chunk.digest:
+            raise InvalidRecord(f"a payload piece does not hash to its name {chunk.digest[:80]!r}; send it again")
+        session.run(
+            "INSERT INTO chunks (ns, digest, data) VALUES (:ns, :digest, :data) ON CONFLICT DO NOTHING",
+            ns=ns,
+            digest=chunk.digest,
+            data=chunk.data,
+        )
+        count += 1
+    return count

@@ -1,0 +1,244 @@
+"""`select`, `scan` and `count`: pages read at a fixed place, continued by key, filtered to the exact meaning."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from perdure._errors import InvalidFilter
+from perdure._schema import TABLES, Row, Table
+from perdure._types import At, Key, Query
+from perdure.filters import Counters, Filter, Matcher, columns_of, matcher, sort_key, uses_counters
+from perdure.kit import batch_of, project
+from perdure_sql._arms import after, arm_params, arms_sql, order_sql
+from perdure_sql._codec import columns, decoder, key_text
+from perdure_sql._database import Database, Session
+from perdure_sql._filter import Pushed, push
+from perdure_sql._places import Place, place
+
+__all__ = ["Plan", "Queries", "read_counters"]
+
+#: Rows of a page: what one statement reads.
+_PAGE = 2_000
+_FIRST_PAGE = 256
+
+#: Bytes of a record batch that a scan aims at.
+_BATCH_BYTES = 8_000_000
+
+#: Arms of one statement; SQLite takes 500, and more are merged here.
+_ARMS = 40
+
+
+class Plan(NamedTuple):
+    """A compiled filter: what SQL does of it, and the rest, if there is one."""
+
+    pushed: Pushed
+    recheck: Matcher | None
+    counters: bool
+
+
+class Queries:
+    """Reads over one namespace of a database. Safe from several threads."""
+
+    def __init__(self, database: Database, ns: int) -> None:
+        self._database = database
+        self._ns = ns
+        self.plan: Callable[[Table, Filter | None], Plan] = lru_cache(maxsize=256)(self._plan)
+
+    def _plan(self, table: Table, where: Filter | None) -> Plan:
+        if where is None:
+            return Plan(push(table, None, self._database.dialect), None, False)
+        test = matcher(table, where)  # validates
+        pushed = push(table, where, self._database.dialect)
+        return Plan(pushed, None if pushed.exact else test, uses_counters(where))
+
+    # ------------------------------------------------------------------------------------------ hooks
+
+    def select(self, query: Query, at: At) -> Iterator[Row]:
+        """Rows, in order."""
+        pages = self._pages(query, at, _FIRST_PAGE)
+        first = next(pages, [])
+        return (row for page in _chain(first, pages) for row in page)
+
+    def scan(self, query: Query, at: At) -> Iterator[pa.RecordBatch]:
+        """The same rows as record batches."""
+        table = _table(query)
+        schema = project(table, query.columns)
+        pages = self._pages(query, at, _PAGE)
+        first = next(pages, [])
+        return (batch for page in _chain(first, pages) if page for batch in _batches(schema, page))
+
+    def count(self, table: Table, where: Filter | None, at: At) -> int:
+        """How many rows match."""
+        plan = self.plan(table, where)
+        if plan.recheck is not None:
+            query = Query(table.name, where)
+            return sum(len(page) for page in self._pages(query, at, _PAGE))
+        with self._database.snapshot() as session:
+            where_at = place(session, self._ns, at)
+            params = {**arm_params(self._ns, where_at.arms), **plan.pushed.params}
+            conditions = _conditions(plan)
+            return sum(
+                session.run_with(text, params).fetchone()[0]
+                for text in arms_sql(table, "count(*)", where_at.arms, conditions)
+            )
+
+    # ------------------------------------------------------------------------------------------ pages
+
+    def _pages(self, query: Query, at: At, size: int) -> Iterator[list[Row]]:
+        table = _table(query)
+        if query.limit is not None and query.limit < 0:
+            raise InvalidFilter(f"a limit is 0 or more, not {query.limit}")
+        plan = self.plan(table, query.where)
+        return _Reader(self._database, self._ns, table, query, plan, at).pages(size)
+
+
+class _Reader:
+    """One query at one place. Holds no session between pages."""
+
+    def __init__(
+        self, database: Database, ns: int, table: Table, query: Query, plan: Plan, at: At
+    ) -> None:
+        self._database = database
+        self._ns = ns
+        self._table = table
+        self._query = query
+        self._plan = plan
+        self._at_place = at
+        wanted = table.names if query.columns is None else query.columns
+        # A recheck and a continuation need columns that the caller may not have asked for.
+        extra = dict.fromkeys([*wanted, *(t.column for t in query.order), *table.key])
+        if plan.recheck is not None and query.where is not None:
+            needed = [name for name in table.names if name in columns_of(query.where)]
+            extra.update(dict.fromkeys(needed))
+        self._names = table.names if len(extra) >= len(table.names) else tuple(extra)
+        self._decode = decoder(table, None if self._names == table.names else self._names)
+        position = {name: i for i, name in enumerate(self._names)}
+        self._at = [position[name] for name in (*(t.column for t in query.order), *table.key)]
+        self._key_at = [position[name] for name in table.key]
+        self._wanted = None if wanted == self._names else [position[name] for name in wanted]
+        self._full = None if self._names == table.names else [position.get(name) for name in table.names]
+
+    def pages(self, size: int) -> Iterator[list[Row]]:
+        """Lists of result rows, until the limit or the end."""
+        left, position = self._query.limit, self._query.after
+        exact = self._plan.recheck is None
+        while left is None or left > 0:
+            page = size if left is None else min(left, _PAGE) if exact else max(size, min(4 * left, _PAGE))
+            # Each page resolves the place anew, in the snapshot that it reads: compaction may move rows.
+            with self._database.snapshot() as session:
+                where = place(session, self._ns, self._at_place)
+                self._at_place = where.point
+                rows = self._read(session, where, position, page)
+                kept = rows if exact else self._matching(session, rows)
+            if left is not None:
+                kept = kept[:left]
+                left -= len(kept)
+            if kept:
+                yield kept if self._wanted is None else [self._project(row) for row in kept]
+            if len(rows) < page:
+                return
+            last = rows[-1]
+            position = tuple(last[i] for i in self._at)
+            size = min(2 * size, _PAGE)
+
+    def _project(self, row: Row) -> Row:
+        assert self._wanted is not None
+        return tuple(row[i] for i in self._wanted)
+
+    def _matching(self, session: Session, rows: list[Row]) -> list[Row]:
+        test = self._plan.recheck
+        assert test is not None
+        if self._plan.counters:
+            keys: list[Key] = [tuple(row[i] for i in self._key_at) for row in rows]  # type: ignore[misc]
+            counted = read_counters(session, self._ns, self._table, keys)
+            return [row for row, key in zip(rows, keys, strict=True) if test(self._whole(row), counted.get(key))]
+        return [row for row in rows if test(self._whole(row))]
+
+    def _whole(self, row: Row) -> Row:
+        """The row with every column in its place; those that the filter does not read are null."""
+        return row if self._full is None else tuple(None if i is None else row[i] for i in self._full)
+
+    def _read(self, session: Session, where: Place, position: Sequence[Any] | None, limit: int) -> list[Row]:
+        query, table = self._query, self._table
+        phases = [("", {})] if position is None else [
+            (f" AND {sql}", params) for sql, params in after(table, query.order, position)
+        ]
+        rows: list[Row] = []
+        for sql, params in phases:
+            rows += self._phase(session, where, sql, params, limit - len(rows))
+            if len(rows) >= limit:
+                break
+        return rows
+
+    def _phase(
+        self, session: Session, where: Place, condition: str, more: dict[str, Any], limit: int
+    ) -> list[Row]:
+        arms = where.arms
+        texts = arms_sql(self._table, columns(self._names), arms, _conditions(self._plan) + condition)
+        params = {**arm_params(self._ns, arms), **self._plan.pushed.params, **more, "limit": limit}
+        order = order_sql(self._table, self._query.order)
+        groups = [
+            list(
+                map(
+                    self._decode,
+                    session.run_with(
+                        f"{' UNION ALL '.join(texts[start : start + _ARMS])} ORDER BY {order} LIMIT :limit", params
+                    ),
+                )
+            )
+            for start in range(0, len(texts), _ARMS)
+        ]
+        if len(groups) == 1:
+            return groups[0]
+        by = sort_key(self._table, self._query.order)
+        place_of = {name: i for i, name in enumerate(self._names)}
+        full = [place_of.get(name) for name in self._table.names]
+        keyed = [[(by(tuple(None if i is None else row[i] for i in full)), row) for row in g] for g in groups]
+        return [row for _, row in islice(heapq.merge(*keyed, key=lambda pair: pair[0]), limit)]
+
+
+def _conditions(plan: Plan) -> str:
+    sql = plan.pushed.sql
+    return f" AND {sql}" if isinstance(sql, str) else "" if sql else " AND 1 = 0"
+
+
+def _table(query: Query) -> Table:
+    return TABLES[query.table]
+
+
+def _chain(first: list[Row], rest: Iterator[list[Row]]) -> Iterator[list[Row]]:
+    yield first
+    yield from rest
+
+
+def _batches(schema: pa.Schema, rows: list[Row]) -> Iterator[pa.RecordBatch]:
+    batch = batch_of(schema, rows)
+    pieces = max(1, min(len(rows), batch.nbytes // _BATCH_BYTES))
+    step = -(-len(rows) // pieces)
+    return (batch.slice(start, step) for start in range(0, len(rows), step))
+
+
+def read_counters(session: Session, ns: int, table: Table, keys: Sequence[Key]) -> dict[Key, Counters]:
+    """The read counters of those keys that were touched."""
+    found: dict[Key, Counters] = {}
+    names = {key_text(key): key for key in keys}
+    source, (part,) = session.dialect.key_source(1)
+    texts = list(names)
+    for start in range(0, len(texts), _PAGE):
+        bound = session.dialect.bind_keys([(text,) for text in texts[start : start + _PAGE]])
+        for text, accessed, count in session.run(
+            f"SELECT c.row_key, c.accessed_at, c.access_count FROM {source} "
+            f"JOIN counters c ON c.ns = :ns AND c.tbl = :tbl AND c.row_key = {part}",
+            ns=ns,
+            tbl=table.name,
+            keys=bound,
+        ):
+            if text in names:
+                found[names[text]] = (accessed, count)
+    return found

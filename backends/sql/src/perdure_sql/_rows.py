@@ -1,0 +1,147 @@
+"""Rows by key: one statement for one key at a branch head, and bulk look-ups at a place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+from perdure._schema import Row, Table
+from perdure._types import At, Key, Point
+from perdure_sql._codec import columns, decoder, quote
+from perdure_sql._database import Session
+from perdure_sql._dialect import Dialect, Statement
+from perdure_sql._tables import HEAD
+
+__all__ = ["Found", "RowReader"]
+
+#: Keys looked up by one statement.
+_CHUNK = 2_000
+
+#: Depth in the lineage, whether it is a tombstone, from_seq, commit number, then the columns.
+Found = tuple[Any, ...]
+_LEAD = 4
+
+
+class RowReader:
+    """Look-ups by key in one table."""
+
+    def __init__(self, table: Table, dialect: Dialect) -> None:
+        self.table = table
+        self.dialect = dialect
+        self.decode: Callable[[Sequence[Any]], Row] = decoder(table)
+        self._width = len(table.key)
+        self._on = " AND ".join(f"v.{quote(name)} = :k{i}" for i, name in enumerate(table.key))
+
+    @cached_property
+    def at_head(self) -> Statement:
+        """``:ns, :name, :k0, …`` → at most one row: dead, then the columns. The same text at any depth."""
+        return self.dialect.statement(
+            f"SELECT v.dead, {columns(self.table.names)} FROM branches b "
+            "JOIN lineage l ON l.ns = b.ns AND l.branch = b.no "
+            f"JOIN {self.table.name} v ON v.ns = l.ns AND v.branch = l.ancestor AND {self._on} "
+            "AND v.from_seq <= l.upto AND v.to_seq > l.upto "
+            "WHERE b.ns = :ns AND b.name = :name ORDER BY l.depth, v.from_seq DESC LIMIT 1"
+        )
+
+    @cached_property
+    def at_point(self) -> Statement:
+        """The same for ``:id``, a branch id, at ``:seq``; after dead, the branch's floor and head."""
+        upto = self._upto(0)
+        return self.dialect.statement(
+            f"SELECT v.dead, b.floor, b.head_seq, {columns(self.table.names)} FROM branches b "
+            "JOIN lineage l ON l.ns = b.ns AND l.branch = b.no "
+            f"JOIN {self.table.name} v ON v.ns = l.ns AND v.branch = l.ancestor AND {self._on} "
+            f"AND v.from_seq <= {upto} AND v.to_seq > {upto} "
+            "WHERE b.ns = :ns AND b.id = :id ORDER BY l.depth, v.from_seq DESC LIMIT 1"
+        )
+
+    def fetch_one(self, session: Session, ns: int, key: Key, at: At) -> Row | None:
+        """A row in one statement, at a branch's head or a point of its own.
+
+        None says that this was not enough to tell; no row's columns are empty, so a tombstone is ``()``.
+        """
+        values: dict[str, Any] = {"ns": ns}
+        for i, part in enumerate(key):
+            values[f"k{i}"] = part
+        if isinstance(at, Point):
+            values["id"], values["seq"] = at.branch, at.seq
+            statement = self.at_point
+            lead = 3
+        elif at.seq is None and at.time is None and at.commit is None:
+            values["name"] = at.name
+            statement = self.at_head
+            lead = 1
+        else:
+            return None
+        try:
+            cells = session.raw.execute(statement.sql, statement.bind(values)).fetchone()
+        except UnicodeEncodeError:
+            return None
+        if cells is None or (lead == 3 and not cells[1] <= at.seq <= cells[2]):  # type: ignore[operator]
+            return None
+        return () if cells[0] else self.decode(cells[lead:])
+
+    def rows(self, session: Session, ns: int, branch: int, seq: int, keys: Sequence[Key]) -> dict[Key, Row]:
+        """The visible rows among `keys` on a branch (by number) at `seq`."""
+        decode = self.decode
+        found = self.closest(session, ns, branch, seq, keys)
+        return {key: decode(cells[_LEAD:]) for key, cells in found.items() if not cells[1]}
+
+    def closest(self, session: Session, ns: int, branch: int, seq: int, keys: Sequence[Key]) -> dict[Key, Found]:
+        """For each key, the version (tombstones too) that the closest branch of the lineage shows."""
+        if len(keys) == 1:
+            return self._single(session, ns, branch, seq, keys[0])
+        best: dict[Key, Found] = {}
+        width, text = self._width, self._many(seq)
+        for start in range(0, len(keys), _CHUNK):
+            bound = self._bind(keys[start : start + _CHUNK])
+            for cells in session.run_with(text, {"keys": bound, "ns": ns, "branch": branch, "seq": seq}):
+                key = cells[_LEAD : _LEAD + width]
+                known = best.get(key)
+                if known is None or cells[0] < known[0]:
+                    best[key] = cells
+        return best
+
+    def _bind(self, keys: Sequence[Key]) -> Any:
+        try:
+            return self.dialect.bind_keys(keys)
+        except UnicodeEncodeError:  # a lone surrogate: no stored key has one
+            return self.dialect.bind_keys([key for key in keys if _storable(key)])
+
+    def _single(self, session: Session, ns: int, branch: int, seq: int, key: Key) -> dict[Key, Found]:
+        upto = self._upto(seq)
+        values = {f"k{i}": part for i, part in enumerate(key)}
+        text = (
+            f"SELECT l.depth, v.dead, v.from_seq, v.commit_no, {columns(self.table.names)} FROM lineage l "
+            f"JOIN {self.table.name} v ON v.ns = l.ns AND v.branch = l.ancestor AND {self._on} "
+            f"AND v.from_seq <= {upto} AND v.to_seq > {upto} "
+            "WHERE l.ns = :ns AND l.branch = :branch ORDER BY l.depth, v.from_seq DESC LIMIT 1"
+        )
+        try:
+            cells = session.run_with(text, {"ns": ns, "branch": branch, "seq": seq, **values}).fetchone()
+        except UnicodeEncodeError:
+            return {}
+        return {} if cells is None else {key: cells}
+
+    def _many(self, seq: int) -> str:
+        source, parts = self.dialect.key_source(self._width)
+        on = " AND ".join(f"v.{quote(name)} = {part}" for name, part in zip(self.table.key, parts, strict=True))
+        upto = self._upto(seq)
+        return (
+            f"SELECT l.depth, v.dead, v.from_seq, v.commit_no, {columns(self.table.names)} "
+            f"FROM {source} CROSS JOIN lineage l "
+            f"JOIN {self.table.name} v ON v.ns = l.ns AND v.branch = l.ancestor AND {on} "
+            f"AND v.from_seq <= {upto} AND v.to_seq > {upto} WHERE l.ns = :ns AND l.branch = :branch"
+        )
+
+    def _upto(self, seq: int) -> str:
+        return "l.upto" if seq >= HEAD else f"{self.dialect.least}(l.upto, :seq)"
+
+
+def _storable(key: Key) -> bool:
+    try:
+        "".join(key).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

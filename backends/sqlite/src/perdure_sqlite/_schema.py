@@ -1,0 +1,151 @@
+"""The database file: telling ours from others before anything is written, creating it, and its schema's text."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+from perdure._errors import Busy, CorruptStore, IncompatibleStore, NotFound, StorageError
+from perdure._types import Problem
+from perdure_sql import SCHEMA_VERSION, create_statements, sql_dialect
+
+__all__ = ["APPLICATION_ID", "begin_immediate", "create", "ddl", "inspect", "schema_problems", "write_ahead"]
+
+#: "prdu": marks the file as a perdure store, in SQLite's own header field for that.
+APPLICATION_ID = 0x70726475
+
+_MAGIC = b"SQLite format 3\0"
+
+@cache
+def ddl() -> tuple[str, ...]:
+    """The statements that create the newest schema."""
+    statements = create_statements(sql_dialect("sqlite", "qmark"))
+    statements.append(f"PRAGMA application_id = {APPLICATION_ID}")
+    statements.append(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    return tuple(statements)
+
+
+def inspect(path: Path, read_only: bool) -> bool:
+    """Whether the file is a perdure store; False where it is to be created. Nothing is written.
+
+    Raises:
+        NotFound: There is no file, and the store is to be read only.
+        CorruptStore: It is the beginning of a store, and no more.
+        IncompatibleStore: It is something else, or newer than this version.
+        StorageError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        header = b""
+        if not path.parent.is_dir():
+            raise NotFound(f"there is no directory {str(path.parent)!r}; create it first", path=str(path)) from None
+    except OSError as error:
+        raise StorageError(f"{str(path)!r} cannot be read: {error.strerror}", path=str(path)) from error
+    if not header:
+        if read_only:
+            raise NotFound(f"there is no store {str(path)!r}; open it with mode='rw' to create it", path=str(path))
+        return False
+    if not header.startswith(_MAGIC[: len(header)]):
+        raise IncompatibleStore(
+            f"{str(path)!r} is no SQLite database, and was left as it is; choose another path", path=str(path)
+        )
+    if len(header) < 100:
+        raise CorruptStore(f"{str(path)!r} is cut off after {len(header)} bytes; restore it from a backup", path=str(path))
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise IncompatibleStore(
+            f"{str(path)!r} is a database of another program, and was left as it is; choose another path, "
+            "or import it with perdure migrate",
+            path=str(path),
+        )
+    version = int.from_bytes(header[60:64], "big")
+    if version > SCHEMA_VERSION:
+        raise IncompatibleStore(
+            f"{str(path)!r} has schema version {version}; this perdure-sqlite knows up to {SCHEMA_VERSION}: upgrade it",
+            path=str(path),
+            version=version,
+        )
+    return True
+
+
+def begin_immediate(connection: sqlite3.Connection, until: float) -> None:
+    """Start a write transaction.
+
+    SQLite's own busy handler sleeps for up to 100 ms at a time; short random waits are fairer and faster.
+
+    Raises:
+        Busy: The lock was not had by `until` (of `time.monotonic`).
+    """
+    pause = 0.0005
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise
+            if time.monotonic() >= until:
+                raise Busy(
+                    "another process has held the database's write lock for the whole wait; "
+                    "try again, or open with a longer ?timeout=",
+                    driver=str(error),
+                ) from error
+        time.sleep(min(pause, max(0.0, until - time.monotonic())) * random.uniform(0.5, 1.0))
+        pause = min(pause * 2, 0.01)
+
+
+def create(connection: sqlite3.Connection, until: float) -> None:
+    """Create the schema unless another process was first, and switch the file to write-ahead logging."""
+    begin_immediate(connection, until)
+    try:
+        if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
+            for statement in ddl():
+                connection.execute(statement)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def write_ahead(connection: sqlite3.Connection, until: float) -> None:
+    """Switch to write-ahead logging, for which SQLite needs the file to itself for a moment."""
+    while True:
+        try:
+            if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
+                return
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        if time.monotonic() > until:
+            raise StorageError("the file system does not allow write-ahead logging; use a local disk")
+        time.sleep(0.005)
+
+
+def schema_problems(connection: sqlite3.Connection, where: str) -> list[Problem]:
+    """Differences between the schema in the file and the one that this version creates."""
+    query = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        for statement in ddl():
+            fresh.execute(statement)
+        expected = {name: _plain(sql) for name, sql in fresh.execute(query)}
+    actual = {name: _plain(sql) for name, sql in connection.execute(query)}
+    problems = [
+        Problem("error", "schema", f"{where}:{name}", f"the definition of {name!r} is not the one this version creates")
+        for name in sorted(expected)
+        if actual.get(name) != expected[name]
+    ]
+    problems += [
+        Problem("warning", "schema", f"{where}:{name}", f"{name!r} is not part of the schema")
+        for name in sorted(actual.keys() - expected.keys())
+    ]
+    return problems
+
+
+def _plain(sql: str) -> str:
+    return " ".join(sql.replace("\t", " ").split())
