@@ -109,8 +109,7 @@ class Searcher:
             mask = np.zeros(matrix.size, np.bool_)
             mask[[matrix.places[item] for item in wanted if item in matrix.places]] = True
         rows = _candidates(space, matrix, mask, query, search.k)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            exact = scores(space.metric, matrix.data[rows], query)
+        exact = scores(space.metric, matrix.data[rows], query)
         ids = matrix.buffer.ids
         best = sorted(zip((-exact).tolist(), (ids[row] for row in rows.tolist()), strict=True))
         return [Hit(item, -score) for score, item in best[: search.k]]
@@ -244,10 +243,10 @@ def _candidates(
         return rows[:0]
     if len(rows) <= max(k, 256):
         return rows
-    narrow = query.astype(matrix.data.dtype)
-    length = float(np.sqrt(np.add.reduce(query * query)))
     unit = float(np.finfo(matrix.data.dtype).eps)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # what leaves the range is not finite, and then every row is scored
+        narrow = query.astype(matrix.data.dtype)
+        length = float(np.sqrt(np.add.reduce(query * query)))
         dots = (matrix.data @ narrow)[rows].astype(np.float64)
         norms = matrix.norms[rows]
         error = (space.dim + 8) * (
