@@ -7,7 +7,11 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any, NoReturn, cast
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError as error:
+    need = "the command line needs typer and rich; try: pip install 'perdure[cli]'"
+    raise ModuleNotFoundError(need, name=error.name) from None
 
 from perdure import (
     Conflict,
@@ -42,6 +46,7 @@ class ExitCode(IntEnum):
     RETRYABLE = 5  #: busy or unavailable: the same command may succeed later
     STORAGE = 6  #: the disk or the engine failed, or the store is corrupt or incompatible
     REFUSED = 7  #: unsupported, forbidden, or a plugin is broken
+    BUG = 70  #: perdure itself failed; please report it
     INTERRUPTED = 130
 
 
@@ -117,8 +122,13 @@ def run_guarded(work: Callable[[], object], *, as_json: bool) -> int:
     except typer.Exit as end:
         return end.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        _tell("interrupted", "stopped; a commit that was not acknowledged was not made", {}, as_json)
+        _tell("interrupted", "stopped; nothing more was done", {}, as_json)
         return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _tell("storage_error", f"{error.strerror or error}", {"file": error.filename}, as_json)
+        return ExitCode.STORAGE
 
 
 def _usage(error: Any) -> tuple[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from perdure import TABLES, Branch, Checkpoint, Commit, Point, Record, Row, Space, format_time, values
+from perdure import Branch, Checkpoint, Commit, Point, Record, Row, Space, format_time, values
 from perdure._names import to_us
 from perdure._rows import codec
 from perdure.history import MergeConflictRow, RowDiff
@@ -92,7 +92,7 @@ def _time(cell: datetime) -> str:
 
 
 def _vector(cell: Any) -> Any:
-    return np.asarray(cell).tolist()
+    return b64encode(cell).decode() if isinstance(cell, bytes) else np.asarray(cell).tolist()
 
 
 def _payload(cell: Any) -> Any:
@@ -117,11 +117,6 @@ def row_document(table: str, row: Row | None, spaces: Callable[[str], Space] | N
     """
     if row is None:
         return None
-    if table == "vectors" and spaces is None:
-        bytes_at = TABLES[table].position["values"]
-        document = record_document(codec(table).decode((*row[:bytes_at], b"", *row[bytes_at + 1 :])))
-        document["values"] = b64encode(row[bytes_at]).decode()  # type: ignore[arg-type]
-        return document
     return record_document(codec(table).decode(row, spaces if table == "vectors" else None))
 
 

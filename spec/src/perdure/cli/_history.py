@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any, Literal
 
 import typer
@@ -69,10 +70,9 @@ def names_of(store: Store) -> dict[str, str]:
     return branch_names(store.branches.list())
 
 
-def spaces_of(store: Store) -> Callable[[str], Space] | None:
-    """Finds spaces by name; None where one may have been dropped since."""
-    known = {space.name: space for space in store.spaces.list()}
-    return known.__getitem__ if known else None
+def spaces_of(store: Store) -> Callable[[str], Space]:
+    """Finds spaces by name, without asking the engine each time."""
+    return cache(store.spaces.get)
 
 
 # --------------------------------------------------------------------------------------- log and diff

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any, BinaryIO, NoReturn
 
+import msgspec
 import numpy as np
 
 from perdure import InvalidRecord, Table, parse_time, values
@@ -78,13 +79,15 @@ def _value(where: str, cell: Any) -> Any:
         return cell
     if not _tagged(cell):
         return cell
-    text = json.dumps(cell, ensure_ascii=False, separators=(",", ":"))
     try:
-        return values.decode(text)
+        return values.decode(msgspec.json.encode(cell).decode())
     except InvalidRecord as error:
-        raise InvalidRecord(
-            f'{where}: {error.message}; an object with a key that starts with "$" is read as a tagged value'
-        ) from None
+        reason = error.message
+    except (UnicodeEncodeError, OverflowError, RecursionError):
+        reason = 'beside tagged parts, write odd text as {"$str":"…"} and great integers as {"$int":"0x…"}'
+    raise InvalidRecord(
+        f'{where}: {reason}; an object with a key that starts with "$" is read as a tagged value'
+    )
 
 
 def _tagged(cell: Any) -> bool:

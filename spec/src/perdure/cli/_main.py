@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator, MutableMapping, Sequence
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points, version
@@ -74,7 +75,7 @@ def load_plugins(commands: MutableMapping[str, Any]) -> None:
             _warn(f"the commands {point.name!r} of {owner} cannot be loaded: {type(error).__name__}: {error}")
             continue
         for name, command in added.items():
-            if owners.setdefault(name, owner) is not owner:
+            if owners.setdefault(name, owner) != owner:
                 _warn(f"{owner} adds a command {name!r}, which {owners[name]} has already; it is left out")
             else:
                 commands[name] = command
@@ -94,7 +95,8 @@ def _no_callback() -> None:
 
 
 def _warn(text: str) -> None:
-    typer.echo(f"warning: {printable(text)}", err=True)
+    if "_PERDURE_COMPLETE" not in os.environ:  # a shell that completes a word shows stderr too
+        typer.echo(f"warning: {printable(text)}", err=True)
 
 
 def build() -> typer.Typer:
@@ -136,4 +138,9 @@ def main(args: Sequence[str] | None = None) -> None:
         args: The words after the program's name; None: those of this process.
     """
     words = list(sys.argv[1:] if args is None else args)
-    build()(words, prog_name="perdure")
+    try:
+        build()(words, prog_name="perdure")
+    except Exception:
+        traceback.print_exc()
+        typer.echo("error[bug]: perdure has a bug; please report it with the lines above", err=True)
+        sys.exit(ExitCode.BUG)

@@ -37,7 +37,7 @@ class Output:
         if self.json:
             self._line(to_json(document))
             return
-        pairs = [(name, _shown(cell)) for name, cell in _flat(document) if cell not in (None, "", (), [], {})]
+        pairs = [(name, text) for name, cell in _flat(document) if (text := _shown(cell))]
         width = max((len(name) for name, _ in pairs), default=0) if sys.stdout.isatty() else 0
         for name, text in pairs:
             self._line(f"{name:<{width}}  {text}" if width else f"{name}\t{text}")

@@ -172,11 +172,12 @@ def search(
     with open_store(url, namespace=namespace, branch=branch) as store:
         hits = collection(store, table, at).search(query, k=k, where=accept, space=space, exact=exact)
     records = _documents((hit.record for hit in hits), columns and chosen)
-    documents = (
-        {"score": hit.score, "record": document} for hit, document in zip(hits, records, strict=True)
-    )
-    key = [f"record.{name}" for name in chosen]
-    output(as_json).rows(documents, [key[0], "score", *key[1:]])
+    pairs = zip((hit.score for hit in hits), records, strict=True)
+    if as_json:
+        output(as_json).rows(({"score": score, "record": record} for score, record in pairs), chosen)
+    else:
+        rows = ({"score": score, **record} for score, record in pairs)
+        output(as_json).rows(rows, [chosen[0], "score", *chosen[1:]])
 
 
 def read_vector(text: str) -> Any:

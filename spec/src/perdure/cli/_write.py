@@ -82,20 +82,20 @@ def put(
 def _put(
     lines: JsonLines, write: Callable[..., Committed | None], chunk: int | None, options: dict[str, Any]
 ) -> Document:
-    written, commits = 0, list[str]()
+    written = commits = 0
+    last: str | None = None
     records = iter(lines)
     while not lines.ended:
-        with _line_told(lines, chunk, commits):
+        with _line_told(lines, chunk):
             result = write(islice(records, chunk), **options)
-        written += 0 if result is None else result.written
         if result is not None and result.commit is not None:
-            commits.append(result.commit.id)
-    return {"read": lines.count, "written": written, "commits": commits}
+            written, commits, last = written + result.written, commits + 1, result.commit.id
+    return {"read": lines.count, "written": written, "commits": commits, "commit": last}
 
 
 @contextmanager
-def _line_told(lines: JsonLines, chunk: int | None, commits: list[str]) -> Iterator[None]:
-    """Say in an error which line it is about, and what was committed before."""
+def _line_told(lines: JsonLines, chunk: int | None = None) -> Iterator[None]:
+    """Say in an error which line it is about, and how many records were committed before."""
     before = lines.count
     try:
         yield
@@ -105,7 +105,7 @@ def _line_told(lines: JsonLines, chunk: int | None, commits: list[str]) -> Itera
             error.detail["line"] = lines.line
         if chunk is not None:
             error.detail["committed"] = before
-            if commits:
+            if before:
                 error.message += f" (the first {before} records were committed)"
         raise
 
@@ -117,25 +117,25 @@ def _check(lines: JsonLines, table: str, insert: bool, url: str, namespace: str,
     except NotFound:
         if branch != "main":
             raise
-        known, _ = _check_lines(lines, table, insert, None)
+        known = _check_lines(lines, table, insert, None)
     else:
         with store:
-            known, _ = _check_lines(lines, table, insert, store)
+            known = _check_lines(lines, table, insert, store)
     return {"read": lines.count, "new": lines.count - known, "existing": known, "dry_run": True}
 
 
-def _check_lines(lines: JsonLines, table: str, insert: bool, store: Store | None) -> tuple[int, int]:
+def _check_lines(lines: JsonLines, table: str, insert: bool, store: Store | None) -> int:
     rows, payloads, known = codec(table), PayloadWriter(), 0
     records, spaces = iter(lines), _spaces(store)
     while not lines.ended:
         keys = []
-        with _line_told(lines, None, []):
+        with _line_told(lines):
             for fields in islice(records, CHECKED_AT_ONCE):
                 row = rows.encode(fields, spaces, payloads)
                 keys.append(rows.table.key_of(row))
         if store is not None:
             known += _known(store.table(table), keys, insert)
-    return known, lines.count
+    return known
 
 
 def _spaces(store: Store | None) -> Callable[[str], Any]:
