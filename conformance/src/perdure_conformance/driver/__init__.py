@@ -1,0 +1,65 @@
+"""Operations as data: one step runs alike on a store, on the model, and in a report.
+
+`perform` runs a step on a store; what the step says symbolically ("three commits back on `a`") is made
+concrete by a `Resolver`, which the model is.
+"""
+
+from perdure_conformance.driver._perform import Outcome, Resolver, perform
+from perdure_conformance.driver._steps import (
+    Compact,
+    CreateSpace,
+    Delete,
+    Diff,
+    DropBranch,
+    DropSpace,
+    Expire,
+    Find,
+    Fork,
+    Increment,
+    Log,
+    Mark,
+    Merge,
+    Place,
+    Purge,
+    Put,
+    Revert,
+    Search,
+    Step,
+    Sync,
+    Touch,
+    Unmark,
+    Update,
+    Without,
+    Write,
+)
+
+__all__ = [
+    "Compact",
+    "CreateSpace",
+    "Delete",
+    "Diff",
+    "DropBranch",
+    "DropSpace",
+    "Expire",
+    "Find",
+    "Fork",
+    "Increment",
+    "Log",
+    "Mark",
+    "Merge",
+    "Outcome",
+    "Place",
+    "Purge",
+    "Put",
+    "Resolver",
+    "Revert",
+    "Search",
+    "Step",
+    "Sync",
+    "Touch",
+    "Unmark",
+    "Update",
+    "Without",
+    "Write",
+    "perform",
+]
