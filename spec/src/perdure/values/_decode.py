@@ -46,6 +46,13 @@ def decode(text: str, *, limits: Limits = DEFAULT_LIMITS, trusted: bool = False)
             with an unknown tag, or with a payload that does not fit its tag.
     """
     try:
+        if "$" not in text:
+            if not trusted:
+                if len(text) > 2 * limits.max_depth or limits is not DEFAULT_LIMITS:
+                    check_bounds(text, limits, tagged=False)
+                tree = _from_json(text)
+                return tree if _to_json(tree) == text.encode() else _decode(text, limits)
+            return _from_json(text)
         if trusted and '{"$' not in text:
             return _from_json(text)
         return _decode(text, limits)

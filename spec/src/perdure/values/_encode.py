@@ -12,7 +12,7 @@ import numpy as np
 
 from perdure._errors import InvalidRecord
 from perdure.values._graph import MUTABLE, object_items, outer_opaques, shared_ids
-from perdure.values._leaves import INT64_MAX, INT64_MIN, LEAVES, Json, base64, str_json
+from perdure.values._leaves import LEAVES, Json, base64, str_json
 from perdure.values._limits import DEFAULT_LIMITS, Limits, check_nodes, on_fresh_stack, too_big, too_deep
 from perdure.values._numpy import array_json, describe, memory_order, scalar_json
 from perdure.values._opaque import Opaque
@@ -37,15 +37,16 @@ def encode(value: object, *, limits: Limits = DEFAULT_LIMITS) -> str:
             is passed. The message names the type and says what to do.
     """
     try:
-        data = _encode(value, limits)
+        text = _encode(value, limits)
     except RecursionError:
-        data = on_fresh_stack(lambda: _encode(value, limits))
-    size = len(data)
-    if size > limits.max_bytes:
-        raise too_big(size, limits)
-    if size > limits.max_nodes:
+        text = on_fresh_stack(lambda: _encode(value, limits))
+    size = len(text)
+    if size > limits.max_nodes or 4 * size > limits.max_bytes:
+        data = text.encode()
+        if len(data) > limits.max_bytes:
+            raise too_big(len(data), limits)
         check_nodes(data, limits)
-    return data.decode()
+    return text
 
 
 def encode_many(values: Iterable[object], *, limits: Limits = DEFAULT_LIMITS) -> list[str]:
@@ -57,55 +58,51 @@ def encode_many(values: Iterable[object], *, limits: Limits = DEFAULT_LIMITS) ->
     return [encode(value, limits=limits) for value in values]
 
 
-def _encode(value: object, limits: Limits) -> bytes:
-    if _is_plain_tree(value, limits.max_depth):
+def _encode(value: object, limits: Limits) -> str:
+    kind = type(value)
+    if (
+        _is_plain(value, {id(value)}, limits.max_depth - 1)
+        if kind is dict or kind is list
+        else kind is str or _is_plain((value,), set(), 0)
+    ):
         try:
-            return _to_json(value)
+            text = _to_json(value).decode()
         except UnicodeEncodeError:
             pass  # a lone surrogate in some string
-    return _to_json(Emitter(limits, shared_ids(value, limits)).document(value))
+        else:
+            # keys that start with `$` show in the text; strings in lists that do look alike
+            if "$" not in text or ('{"$' not in text and ',"$' not in text):
+                return text
+    return _to_json(Emitter(limits, shared_ids(value, limits)).document(value)).decode()
 
 
-def _is_plain_tree(value: object, max_depth: int) -> bool:
-    """Whether plain JSON holds the value: exact types, finite, within int64, no `$` keys, no sharing.
+def _is_plain(box: Any, seen: set[int], room: int) -> bool:
+    """Whether plain JSON holds a container: exact types, text keys, no sharing, `room` for its depth.
 
-    Walks level by level without recursion; lone surrogates are left to the JSON encoder to find.
+    Keys that start with `$` and lone surrogates are left to the caller, who sees them in the text. The
+    hottest loop of the codec: tests follow how common the types are. One comparison refuses integers
+    out of int64, NaN and infinities; that it refuses large floats too only costs them the fast path.
     """
-    seen: set[int] = set()
-    level: list[Any] = [(value,)]
-    depth = -1
-    while level:
-        depth += 1
-        if depth > max_depth:
-            return False  # the slow path says so properly
-        deeper: list[Any] = []
-        for box in level:
-            if type(box) is dict:
-                for key in box:
-                    if type(key) is not str or key[:1] == "$":
-                        return False
-                items = box.values()
-            else:
-                items = box
-            for item in items:
-                kind = type(item)
-                if kind is str or kind is bool or item is None:
-                    continue
-                if kind is int:
-                    if not INT64_MIN <= item <= INT64_MAX:
-                        return False
-                elif kind is float:
-                    if item - item != 0.0:
-                        return False
-                elif kind is dict or kind is list:
-                    mark = id(item)
-                    if mark in seen:
-                        return False
-                    seen.add(mark)
-                    deeper.append(item)
-                else:
-                    return False
-        level = deeper
+    if type(box) is dict:
+        for key in box:
+            if type(key) is not str:
+                return False
+        box = box.values()
+    for item in box:
+        kind = type(item)
+        if kind is str:
+            continue
+        if kind is int or kind is float:
+            if not -9223372036854775808 <= item <= 9223372036854775807:
+                return False
+        elif kind is dict or kind is list:
+            if not room or id(item) in seen:
+                return False
+            seen.add(id(item))
+            if not _is_plain(item, seen, room - 1):
+                return False
+        elif item is not None and kind is not bool:
+            return False
     return True
 
 

@@ -34,6 +34,7 @@ _LONG = re.compile(r"([<>](?:f|c)(?:12|16|24|32)):(x87|quad|double-double)")
 _LONG_FORMATS = {63: "x87", 112: "quad", 105: "double-double"}
 _MAX_NESTING = 16
 _MAX_DIMS = 64
+_MAX_EMPTY = 1_000_000
 
 
 def _long_format() -> str | None:
@@ -175,9 +176,16 @@ def shape_of(form: Json) -> tuple[int, ...]:
     return tuple(_sizes(form))
 
 
+def _check_count(dtype: Dtype, shape: tuple[int, ...]) -> None:
+    """Refuse what a few bytes could blow up: elements without bytes are bounded by nothing else."""
+    if dtype.itemsize == 0 and math.prod(shape) > _MAX_EMPTY:
+        raise InvalidRecord(f"an array of more than {_MAX_EMPTY:,} elements without bytes cannot be stored")
+
+
 def array_json(array: Array) -> Json:
     """The payload of an array of anything but Python objects and variable-length strings."""
     form, order = describe(array.dtype), memory_order(array)
+    _check_count(array.dtype, array.shape)
     data = _clean(array).tobytes(order="F" if order == "F" else "C")
     return {"dtype": form, "shape": list(array.shape), "order": order, "data": base64(data)}
 
@@ -185,6 +193,7 @@ def array_json(array: Array) -> Json:
 def array_of(payload: Json) -> Array:
     """The array of a payload made by `array_json`; may raise what `BAD` lists."""
     dtype, shape, order = parse_dtype(payload["dtype"]), shape_of(payload["shape"]), payload["order"]
+    _check_count(dtype, shape)
     data = unbase64(payload["data"])
     if len(data) != math.prod(shape) * dtype.itemsize:
         raise ValueError("array data does not fill its shape")
@@ -249,7 +258,7 @@ def scalar_json(scalar: np.generic) -> Json:
         InvalidRecord: It is of a subclass, or of a dtype that cannot be stored.
     """
     if isinstance(scalar, np.str_) and type(scalar) is np.str_:
-        return ["str", str_json(str(scalar))]
+        return ["str", str_json(str.__str__(scalar))]  # str() would drop trailing NULs
     if isinstance(scalar, np.bytes_) and type(scalar) is np.bytes_:
         return ["bytes", base64(bytes(scalar))]
     if scalar.dtype.type is not type(scalar):
