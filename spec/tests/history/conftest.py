@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from perdure import _types as t
 from perdure._errors import AlreadyExists, HistoryExpired, NotFound, StaleHead
@@ -93,7 +94,7 @@ class Naive:
         for id_, b in self.branches.items():
             seq = self.own[id_][-1][0].seq if self.own[id_] else b["fork"]
             last = self._last(id_, seq)
-            head = t.Point(id_, seq, last and last.id, last.time if last else 0)
+            head = t.Point(id_, seq, last.id if last else None, last.time if last else 0)
             out.append(t.Branch(id_, b["name"], b["parent"], b["fork"], head, self.floors.get(id_, 0)))
         return sorted(out, key=lambda b: b.name)
 
@@ -113,7 +114,7 @@ class Naive:
             if b.name == ref.name:
                 seq = b.head.seq if ref.seq is None else min(ref.seq, b.head.seq)
                 last = self._last(b.id, seq)
-                return t.Point(b.id, seq, last and last.id, last.time if last else 0)
+                return t.Point(b.id, seq, last.id if last else None, last.time if last else 0)
         raise NotFound(str(ref))
 
     def log(
@@ -180,7 +181,7 @@ class Naive:
             hurdle()
         branch = self.branch(request.branch)
         head = branch.head
-        if request.expect_head is not t.msgspec.UNSET and request.expect_head != head.commit:
+        if request.expect_head is not msgspec.UNSET and request.expect_head != head.commit:
             raise StaleHead(request.branch)
         self.clock += 1
         state = self.state(head)

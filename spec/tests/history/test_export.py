@@ -26,7 +26,8 @@ from perdure.history._export import manifest_digests
 def check_order(events: list[Any]) -> None:
     """What `ingest` demands."""
     kinds = [type(e) for e in events]
-    assert kinds == sorted(kinds, key=lambda k: {Space: 0, Checkpoint: 2, Counter: 3}.get(k, 1))
+    rank: dict[type, int] = {Space: 0, Checkpoint: 2, Counter: 3}
+    assert kinds == sorted(kinds, key=lambda kind: rank.get(kind, 1))
     branches: dict[str, Branch] = {}
     commits: dict[str, Commit] = {}
     pieces: set[str] = set()

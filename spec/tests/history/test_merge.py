@@ -209,7 +209,7 @@ def test_a_deletion_against_a_change_of_a_vector_conflicts(
     move(forked, row, changer, space)
     for strategy in ("fail", "field"):
         with pytest.raises(MergeConflict) as caught:
-            merge(forked, ctx, LAB, "main", strategy, commit_id="m")  # type: ignore[arg-type]
+            merge(forked, ctx, LAB, "main", strategy, commit_id="m")
         assert [(c.table, c.key, c.kind) for c in caught.value.conflicts] == [
             ("vectors", (space, "m"), "vector")
         ]
