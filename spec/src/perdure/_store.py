@@ -350,6 +350,7 @@ class Store(Tables):
     def revert(
         self,
         commit_id: str,
+        /,
         *,
         parent: str | int | None = None,
         strategy: Strategy = "fail",
@@ -359,7 +360,7 @@ class Store(Tables):
         """Undo one commit on this branch, keeping what came later, in a new commit.
 
         Args:
-            commit_id: The commit to undo.
+            commit_id: The commit to undo (by position: the option of that name is the new commit's).
             parent: For a merge commit, the parent to go back to: its id, or its place (0 or 1).
             strategy: As for `merge`, where later commits changed the same fields.
             dry_run: Write nothing; conflicts are in the result.
