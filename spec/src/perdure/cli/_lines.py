@@ -83,8 +83,8 @@ def _value(where: str, cell: Any) -> Any:
         return values.decode(msgspec.json.encode(cell).decode())
     except InvalidRecord as error:
         reason = error.message
-    except (UnicodeEncodeError, OverflowError, RecursionError):
-        reason = 'beside tagged parts, write odd text as {"$str":"…"} and great integers as {"$int":"0x…"}'
+    except UnicodeEncodeError:
+        reason = 'beside tagged parts, write text with lone surrogates as {"$str":"…"}'
     raise InvalidRecord(
         f'{where}: {reason}; an object with a key that starts with "$" is read as a tagged value'
     )
