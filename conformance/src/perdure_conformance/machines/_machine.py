@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from perdure import Store
 
-from perdure_conformance.driver import Step, Write
+from perdure_conformance.driver import Step
 from perdure_conformance.machines._lockstep import Lockstep
 from perdure_conformance.strategies._histories import (
-    SPACES,
+    SETUP,
     maintenance,
     merges,
     namings,
@@ -52,9 +52,9 @@ def machine_for(
             self.keeper = open_store("keeper")
             self.lockstep = Lockstep([open_store(self.namespace), open_store(self.namespace)])
 
-        @initialize(first=st.lists(writes(), min_size=1, max_size=3))
-        def begin(self, first: list[Write]) -> None:
-            for step in (*SPACES, *first):
+        @initialize()
+        def begin(self) -> None:
+            for step in SETUP:
                 self.lockstep.run(step)
 
         @rule(step=writes(), handle=_HANDLES)

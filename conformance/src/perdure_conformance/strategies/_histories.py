@@ -42,19 +42,19 @@ from perdure_conformance.driver import (
 from perdure_conformance.strategies._filters import filters, orders
 
 __all__ = [
-    "SPACES",
+    "SETUP",
     "histories",
     "maintenance",
     "merges",
     "namings",
+    "one_write",
     "reads",
     "reverts",
     "steps",
-    "undoable_writes",
     "writes",
 ]
 
-_BRANCHES = ("main", "a", "b", "c")
+_BRANCHES = ("main", "main", "main", "a", "a", "b", "c")
 _MARKS = ("v1", "v2")
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _TIMES = tuple(_EPOCH + timedelta(days=days) for days in (-9_000, 0, 1, 9_000))
@@ -64,6 +64,24 @@ SPACES = (
     CreateSpace("mem", 2, {"table": "memories"}),
     CreateSpace("st", 2, {"table": "states", "metric": "l2", "dtype": "float64", "model": "m"}),
     CreateSpace("free", 2, {"metric": "dot", "dtype": "float16"}),
+)
+
+#: How histories begin, so that what comes finds rows, branches and something to merge.
+SETUP: tuple[Step, ...] = (
+    *SPACES,
+    Write(
+        "main",
+        (
+            Put("memories", ({"id": "m1", "tags": ["a", "b"]}, {"id": "m2", "tier": 1})),
+            Put("vectors", ({"space": "mem", "id": "m1", "values": (1.0, 0.5)},)),
+            Put("skills", ({"id": "s1", "success_count": 1},)),
+            Put("states", ({"kind": "k", "id": "x", "payload": b"abc"},)),
+            Put("vectors", ({"space": "st", "id": "k/x", "values": (1.0, -2.0)},)),
+        ),
+    ),
+    Fork("a", Place("main")),
+    Write("a", (Update("memories", ("m1",), {"tags": ["b", "c"], "tier": 2}), Increment("s1", {"success_count": 2}))),
+    Fork("b", Place("a")),
 )
 
 _KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -138,7 +156,7 @@ def _branches() -> st.SearchStrategy[str]:
 
 def _places() -> st.SearchStrategy[Place]:
     heads = _branches().map(Place)
-    return heads | st.builds(Place, _branches(), st.integers(1, 4)) | st.sampled_from(_MARKS).map(Place)
+    return heads | heads | st.builds(Place, _branches(), st.integers(1, 4)) | st.sampled_from(_MARKS).map(Place)
 
 
 def _a_key(table: str) -> st.SearchStrategy[tuple[str, ...]]:
@@ -182,7 +200,7 @@ def _increments() -> st.SearchStrategy[Increment]:
     return st.builds(Increment, st.sampled_from(("s1", "s2")), amounts)
 
 
-def undoable_writes() -> st.SearchStrategy[Put | Update | Delete | Increment]:
+def one_write() -> st.SearchStrategy[Put | Update | Delete | Increment]:
     """One write of a commit."""
     return st.one_of(
         _tables().flatmap(_puts),
@@ -196,8 +214,8 @@ def undoable_writes() -> st.SearchStrategy[Put | Update | Delete | Increment]:
 def writes() -> st.SearchStrategy[Write]:
     """Commits: single writes, and batches over several tables, some of which must fail whole."""
     flags = st.sampled_from((False, False, False, False, True))
-    one = undoable_writes().map(lambda write: (write,))
-    several = st.lists(undoable_writes(), min_size=1, max_size=5).map(tuple)
+    one = one_write().map(lambda write: (write,))
+    several = st.lists(one_write(), min_size=1, max_size=5).map(tuple)
     return st.builds(Write, _branches(), one | several, flags, flags)
 
 
@@ -228,7 +246,7 @@ def reverts() -> st.SearchStrategy[Revert]:
 
 def namings() -> st.SearchStrategy[Step]:
     """Branches and checkpoints that come and go."""
-    names = st.sampled_from((*_BRANCHES[1:], *_BRANCHES[1:], *_MARKS))
+    names = st.sampled_from(("b", "c", "a", *_MARKS))
     return st.one_of(
         st.builds(Fork, names, _places()),
         st.builds(Fork, names, _places()),
@@ -287,5 +305,5 @@ def steps() -> st.SearchStrategy[Step]:
 
 
 def histories(max_size: int = 25) -> st.SearchStrategy[list[Step]]:
-    """Histories that begin with the spaces, and then take up to `max_size` steps."""
-    return st.lists(steps(), max_size=max_size).map(lambda drawn: [*SPACES, *drawn])
+    """Histories that begin with `SETUP`, and then take up to `max_size` steps."""
+    return st.lists(steps(), max_size=max_size).map(lambda drawn: [*SETUP, *drawn])
