@@ -34,13 +34,12 @@ class Branching:
         def change(state: State) -> Head:
             _check_free(state, name)
             _, point = self._reader.place(at, state)
-            owner = state.owner(point.branch, point.seq)
-            point = self._reader.canonical(state, owner, point.seq)
+            point = self._reader.canonical(state, point)
             new = BranchState(
                 state.head.next_number,
                 branch_id,
                 name,
-                owner.id,
+                point.branch,
                 point.seq,
                 point.commit,
                 point.time,
@@ -99,10 +98,7 @@ class Branching:
         def change(state: State) -> Head:
             nonlocal stored
             _check_free(state, stored.name)
-            state.lineage(stored.point)
-            owner = state.owner(stored.point.branch, stored.point.seq)
-            point = self._reader.canonical(state, owner, stored.point.seq)
-            stored = msgspec.structs.replace(stored, point=point)
+            stored = msgspec.structs.replace(stored, point=self._reader.canonical(state, stored.point))
             return replace(state.head, checkpoints={**state.head.checkpoints, stored.name: stored})
 
         self._heads.update(ctx, change)

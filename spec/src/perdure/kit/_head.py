@@ -41,7 +41,7 @@ def as_branch(branch: BranchState) -> Branch:
         branch.parent,
         branch.fork_seq,
         head_point(branch),
-        branch.floor,
+        max(branch.floor, branch.fork_seq),
         branch.created_at,
     )
 

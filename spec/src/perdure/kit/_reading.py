@@ -98,9 +98,13 @@ class Reader:
         state.check_readable(branch, seq)
         return self._commits.point(state, branch, seq)
 
-    def canonical(self, state: State, branch: BranchState, seq: int) -> Point:
-        """A readable point of a branch's own history, in its one form."""
-        return self._commits.point(state, branch, seq)
+    def canonical(self, state: State, point: Point) -> Point:
+        """A point in its one form: with its commit and time, on a branch that it is not older than."""
+        state.lineage(point)
+        branch = state.identified(point.branch)
+        if point.seq < branch.fork_seq:
+            branch = state.owner(branch.id, point.seq)
+        return self._commits.point(state, branch, point.seq)
 
     def _at_time(self, state: State, branch: BranchState, time: int) -> Point:
         upto = branch.seq
@@ -108,7 +112,7 @@ class Reader:
             found = self._commits.last_before(state, branch, time, upto)
             if found is not None:
                 commit = found[1].commit
-                if commit.seq < branch.floor:
+                if commit.seq < branch.floor and commit.seq != upto:  # a later one may have been dropped
                     self._expired(branch, time)
                 return Point(branch.id, commit.seq, commit.id, commit.time)
             if branch.floor > branch.fork_seq and branch.fork_time <= time < branch.floor_time:

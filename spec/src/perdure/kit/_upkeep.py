@@ -257,7 +257,8 @@ class Purge:
             (marker_of(self._keys, head.secret, group), b"") for group in own | bound
         )
         with self._upkeep.maintenance(ctx, own | bound) as mine:
-            found, chunks = self._upkeep.erase(ctx, mine)
+            erased, chunks = self._upkeep.erase(ctx, mine)
+        found = {group: count for group, count in erased.items() if count}
         return PurgeReport(
             keys=len(own & found.keys()),
             versions=sum(count for group, count in found.items() if group in own),
@@ -276,6 +277,6 @@ class Purge:
         drop(self._upkeep.heads.load().head)
         prefix = self._keys.rows("vectors") + name.encode() + b"\0"
         with self._upkeep.maintenance(ctx, [prefix], drop) as mine:
-            found, _ = self._upkeep.erase(ctx, mine)
-        mine_only = [count for group, count in found.items() if group.startswith(prefix)]
-        return PurgeReport(keys=len(mine_only), versions=sum(mine_only), vectors=len(mine_only))
+            erased, _ = self._upkeep.erase(ctx, mine)
+        found = [count for group, count in erased.items() if count and group.startswith(prefix)]
+        return PurgeReport(keys=len(found), versions=sum(found), vectors=len(found))
