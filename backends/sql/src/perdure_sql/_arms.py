@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from perdure._schema import Table
+from perdure import Table
 from perdure.filters import OrderTerm
+
 from perdure_sql._codec import quote
 from perdure_sql._places import Arm
 
@@ -64,7 +65,9 @@ def order_sql(table: Table, order: Sequence[OrderTerm]) -> str:
     return ", ".join([*terms, *(quote(name) for name in table.key)])
 
 
-def after(table: Table, order: Sequence[OrderTerm], position: Sequence[Any]) -> list[tuple[str, dict[str, Any]]]:
+def after(
+    table: Table, order: Sequence[OrderTerm], position: Sequence[Any]
+) -> list[tuple[str, dict[str, Any]]]:
     """The rows after a position, as conditions to read one after the other.
 
     The first order term is a plain range, so that its index serves it; nulls, which come last, are a

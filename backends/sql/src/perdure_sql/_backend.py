@@ -7,12 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import pyarrow as pa
-
-from perdure._errors import Conflict, CorruptStore
-from perdure._hooks import HistoryEvent, hookimpl
-from perdure._names import Ref
-from perdure._schema import TABLES, Row
-from perdure._types import (
+from perdure import (
+    TABLES,
     At,
     Branch,
     ChangeBatch,
@@ -22,21 +18,28 @@ from perdure._types import (
     Committed,
     CompactReport,
     CompactRequest,
+    Conflict,
     Context,
+    CorruptStore,
     Counter,
+    HistoryEvent,
     Hit,
     IngestReport,
     Key,
     Point,
     PurgeReport,
     Query,
+    Ref,
+    Row,
     Search,
     Space,
     Stats,
     VerifyReport,
+    hookimpl,
 )
 from perdure.filters import Filter
 from perdure.kit import chunk_digest
+
 from perdure_sql import _branches as branches
 from perdure_sql._codec import branch_of
 from perdure_sql._commit import Committer, load_spaces
@@ -164,7 +167,8 @@ class SqlBackend:
             found = self._readers[table].closest(session, self._ns, where.branch, where.point.seq, keys)
             numbers = {cells[3] for cells in found.values()}
             ids = {
-                number: session.one("SELECT id FROM commits WHERE no = :no", no=number)[0] for number in numbers
+                number: session.one("SELECT id FROM commits WHERE no = :no", no=number)[0]
+                for number in numbers
             }
         return [ids[found[key][3]] if key in found and not found[key][1] else None for key in keys]
 
@@ -207,7 +211,9 @@ class SqlBackend:
                     "SELECT data FROM chunks WHERE ns = :ns AND digest = :digest", ns=self._ns, digest=digest
                 )
             if found is None:
-                raise CorruptStore(f"payload piece {digest[:80]!r} is missing; run verify, restore from a backup")
+                raise CorruptStore(
+                    f"payload piece {digest[:80]!r} is missing; run verify, restore from a backup"
+                )
             data = bytes(found[0])
             if chunk_digest(data) != digest:
                 raise CorruptStore(f"payload piece {digest!r} is damaged; run verify, restore from a backup")
@@ -343,6 +349,8 @@ class SqlBackend:
     @_guarded
     def drop_namespace(self, ctx: Context, name: str) -> bool:
         if name == self._namespace:
-            raise Conflict(f"namespace {name!r} is open here; open another namespace of this store to drop it")
+            raise Conflict(
+                f"namespace {name!r} is open here; open another namespace of this store to drop it"
+            )
         with self._database.writing(ctx) as session:
             return branches.drop_namespace(session, name)

@@ -6,10 +6,24 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from perdure._errors import AlreadyExists, Conflict, InvalidRecord, NotFound
-from perdure._names import MAIN, check_name, now_us, uuid7
-from perdure._schema import TABLES
-from perdure._types import At, Branch, Checkpoint, Point, PurgeReport, Space
+from perdure import (
+    MAIN,
+    TABLES,
+    AlreadyExists,
+    At,
+    Branch,
+    Checkpoint,
+    Conflict,
+    InvalidRecord,
+    NotFound,
+    Point,
+    PurgeReport,
+    Space,
+    check_name,
+    now_us,
+    uuid7,
+)
+
 from perdure_sql._codec import branch_of, checkpoint_of, columns, record_hash
 from perdure_sql._commit import load_spaces
 from perdure_sql._database import Session
@@ -101,7 +115,17 @@ def drop_namespace(session: Session, name: str) -> bool:
     number = namespace_number(session, name)
     if number is None:
         raise NotFound(f"there is no namespace {name!r}; list them to see which there are", namespace=name)
-    others = ("branches", "lineage", "commits", "checkpoints", "pins", "spaces", "counters", "chunks", "purged")
+    others = (
+        "branches",
+        "lineage",
+        "commits",
+        "checkpoints",
+        "pins",
+        "spaces",
+        "counters",
+        "chunks",
+        "purged",
+    )
     for table in (*others, *TABLES, *(f"{table}_overrides" for table in TABLES)):
         session.run(f"DELETE FROM {table} WHERE ns = :ns", ns=number)
     session.run("DELETE FROM namespaces WHERE no = :ns", ns=number)
@@ -149,7 +173,9 @@ def _check_free(session: Session, ns: int, name: str) -> None:
     check_name(name)
     for table, kind in (("branches", "branch"), ("checkpoints", "checkpoint")):
         if session.one(f"SELECT 1 FROM {table} WHERE ns = :ns AND name = :name", ns=ns, name=name):
-            raise AlreadyExists(f"there is a {kind} {name!r} already; choose another name, or delete it", name=name)
+            raise AlreadyExists(
+                f"there is a {kind} {name!r} already; choose another name, or delete it", name=name
+            )
 
 
 def delete_branch(session: Session, ns: int, name: str, cascade: bool) -> int:
@@ -161,12 +187,19 @@ def delete_branch(session: Session, ns: int, name: str, cascade: bool) -> int:
         raise Conflict("branch 'main' is never deleted; drop the namespace instead")
     doomed = [found[0]]
     for number in doomed:  # grows while it is read: children after their parents
-        doomed += [r[0] for r in session.all("SELECT no FROM branches WHERE ns = :ns AND parent = :no", ns=ns, no=number)]
+        doomed += [
+            r[0]
+            for r in session.all("SELECT no FROM branches WHERE ns = :ns AND parent = :no", ns=ns, no=number)
+        ]
     if not cascade:
         if len(doomed) > 1:
-            raise Conflict(f"branch {name!r} has children; delete them first, or pass cascade=True", branch=name)
+            raise Conflict(
+                f"branch {name!r} has children; delete them first, or pass cascade=True", branch=name
+            )
         pin = session.one(
-            "SELECT name FROM checkpoints WHERE ns = :ns AND branch = :no ORDER BY name LIMIT 1", ns=ns, no=doomed[0]
+            "SELECT name FROM checkpoints WHERE ns = :ns AND branch = :no ORDER BY name LIMIT 1",
+            ns=ns,
+            no=doomed[0],
         )
         if pin:
             raise Conflict(
@@ -220,7 +253,9 @@ def add_checkpoint(session: Session, ns: int, checkpoint: Checkpoint) -> Checkpo
 def delete_checkpoint(session: Session, ns: int, name: str) -> bool:
     """Forget a checkpoint's name."""
     if not session.count("DELETE FROM checkpoints WHERE ns = :ns AND name = :name", ns=ns, name=name):
-        raise NotFound(f"there is no checkpoint {name!r}; list the checkpoints to see which there are", checkpoint=name)
+        raise NotFound(
+            f"there is no checkpoint {name!r}; list the checkpoints to see which there are", checkpoint=name
+        )
     return True
 
 
@@ -236,15 +271,20 @@ def create_space(session: Session, ns: int, space: Space) -> Space:
     """Create a space, or find the same one."""
     check_name(space.name, "space")
     if not 1 <= space.dim <= 65_536:
-        raise InvalidRecord(f"space {space.name!r} has dim {space.dim}; a space has 1 to 65,536 numbers per vector")
+        raise InvalidRecord(
+            f"space {space.name!r} has dim {space.dim}; a space has 1 to 65,536 numbers per vector"
+        )
     if space.table is not None and (space.table not in TABLES or space.table == "vectors"):
-        raise InvalidRecord(f"space {space.name!r} is bound to {space.table!r}, which is no table that has vectors")
+        raise InvalidRecord(
+            f"space {space.name!r} is bound to {space.table!r}, which is no table that has vectors"
+        )
     known = load_spaces(session, ns).get(space.name)
     if known is None:
         return add_space(session, ns, space)
     if _definition(known) != _definition(space):
         raise AlreadyExists(
-            f"space {space.name!r} exists with another definition; choose another name, or drop it", space=space.name
+            f"space {space.name!r} exists with another definition; choose another name, or drop it",
+            space=space.name,
         )
     return known
 

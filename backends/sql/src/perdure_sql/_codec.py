@@ -9,8 +9,7 @@ from hashlib import blake2b
 from json.encoder import encode_basestring
 from typing import Any
 
-from perdure._schema import Row, Table
-from perdure._types import Branch, Checkpoint, Commit, Key, Pick, Point, Space
+from perdure import Branch, Checkpoint, Commit, Key, Pick, Point, Row, Space, Table
 
 __all__ = [
     "branch_of",
@@ -116,8 +115,8 @@ def text_key(table: Table, text: str) -> Key:
 # ------------------------------------------------------------------------------------------- records
 
 
-def commit_cells(ns: int, branch: int, commit: Commit) -> tuple[Any, ...]:
-    """A commit as the cells of its table, hash last."""
+def commit_cells(ns: int, branch: int, commit: Commit, wall: int) -> tuple[Any, ...]:
+    """A commit as the cells of its table, hash last; `wall` is the clock when it was written here."""
     picks = [
         [p.source.branch, p.source.seq, p.source.commit, p.source.time, p.table, p.keys] for p in commit.picks
     ]
@@ -127,6 +126,7 @@ def commit_cells(ns: int, branch: int, commit: Commit) -> tuple[Any, ...]:
         branch,
         commit.seq,
         commit.time,
+        wall,
         commit.author,
         commit.message,
         json.dumps(commit.parents) if commit.parents else "[]",

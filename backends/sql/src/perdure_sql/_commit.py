@@ -6,11 +6,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from perdure._errors import AlreadyExists, InvalidRecord, NotFound, StaleHead
-from perdure._names import now_us
-from perdure._schema import TABLES, Row, Table
-from perdure._types import Chunk, Commit, CommitRequest, Committed, Key, Point, Space
+from perdure import (
+    TABLES,
+    AlreadyExists,
+    Chunk,
+    Commit,
+    CommitRequest,
+    Committed,
+    InvalidRecord,
+    Key,
+    NotFound,
+    Point,
+    Row,
+    Space,
+    StaleHead,
+    Table,
+    now_us,
+)
 from perdure.kit import Write, apply, chunk_digest, row_hash
+
 from perdure_sql._codec import commit_cells, commit_of, encoder, quote, record_hash, space_of
 from perdure_sql._database import Session
 from perdure_sql._dialect import Dialect
@@ -132,7 +146,9 @@ class Committer:
         ns = self._ns
         branch = session.one(_BRANCH, ns=ns, name=request.branch)
         if branch is None:
-            raise NotFound(f"there is no branch {request.branch!r}; create it with store.branch", branch=request.branch)
+            raise NotFound(
+                f"there is no branch {request.branch!r}; create it with store.branch", branch=request.branch
+            )
         number, branch_id, _, parent, _, head_seq, head_commit, head_time, flat = branch[:9]
         replay = session.one(f"{COMMITS} AND c.id = :id", ns=ns, id=request.id)
         if replay is not None:
@@ -204,14 +220,15 @@ class Committer:
 def _replayed(commit: Commit, branch_id: str) -> Committed:
     if commit.branch != branch_id:
         raise AlreadyExists(
-            f"commit id {commit.id!r} was used on another branch; use a new id for a new commit", commit=commit.id
+            f"commit id {commit.id!r} was used on another branch; use a new id for a new commit",
+            commit=commit.id,
         )
     return Committed(commit, Point(commit.branch, commit.seq, commit.id, commit.time), replayed=True)
 
 
 def insert_commit(session: Session, ns: int, branch: int, commit: Commit) -> int:
     """Record a commit; its number."""
-    cells = commit_cells(ns, branch, commit)
+    cells = commit_cells(ns, branch, commit, now_us())
     return session.run_with(_INSERT_COMMIT, dict(zip(RECORDS["commits"], cells, strict=True))).fetchone()[0]  # type: ignore[no-any-return]
 
 
@@ -234,7 +251,8 @@ def update_head(session: Session, ns: int, branch: Sequence[Any], commit: Commit
 def load_spaces(session: Session, ns: int) -> dict[str, Space]:
     """All spaces of a namespace, by name."""
     rows = session.all(
-        "SELECT name, dim, dtype, metric, model, owner, created_at FROM spaces WHERE ns = :ns ORDER BY name", ns=ns
+        "SELECT name, dim, dtype, metric, model, owner, created_at FROM spaces WHERE ns = :ns ORDER BY name",
+        ns=ns,
     )
     return {row[0]: space_of(row) for row in rows}
 
@@ -244,7 +262,9 @@ def store_chunks(session: Session, ns: int, chunks: Iterable[Chunk]) -> int:
     count = 0
     for chunk in chunks:
         if chunk_digest(chunk.data) != chunk.digest:
-            raise InvalidRecord(f"a payload piece does not hash to its name {chunk.digest[:80]!r}; send it again")
+            raise InvalidRecord(
+                f"a payload piece does not hash to its name {chunk.digest[:80]!r}; send it again"
+            )
         session.run(
             "INSERT INTO chunks (ns, digest, data) VALUES (:ns, :digest, :data) ON CONFLICT DO NOTHING",
             ns=ns,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from perdure._names import now_us
-from perdure._schema import TABLES, Table
-from perdure._types import CompactReport, CompactRequest, Context
+from perdure import TABLES, CompactReport, CompactRequest, Context, Table, now_us
+
 from perdure_sql._branches import bump
 from perdure_sql._codec import commit_of, quote
 from perdure_sql._database import Database, Session
@@ -27,13 +26,20 @@ def compact(database: Database, ctx: Context, ns: int, request: CompactRequest) 
         pins = _pins(session, ns, branches, floors)
         session.run("DELETE FROM pins WHERE ns = :ns", ns=ns)
         for branch, seq in sorted(pins):
-            session.run("INSERT INTO pins (ns, branch, seq) VALUES (:ns, :branch, :seq)", ns=ns, branch=branch, seq=seq)
+            session.run(
+                "INSERT INTO pins (ns, branch, seq) VALUES (:ns, :branch, :seq)",
+                ns=ns,
+                branch=branch,
+                seq=seq,
+            )
         versions = 0
         for no, branch in branches.items():
             if branch.floor != floors[no]:
                 store_branch(session, branch._replace(floor=floors[no]))
             root = branch.parent is None or bool(branch.flat)
-            versions += sum(_drop_versions(session, ns, no, table, floors[no], root) for table in TABLES.values())
+            versions += sum(
+                _drop_versions(session, ns, no, table, floors[no], root) for table in TABLES.values()
+            )
         commits = sum(_drop_commits(session, ns, no, floors[no]) for no in branches)
         chunks = drop_chunks(session, ns, None)
         if flattened:
@@ -47,23 +53,28 @@ def _floor(session: Session, branch: BranchRow, request: CompactRequest) -> int:
     values = {"ns": branch.ns, "no": branch.no}
     own = "FROM commits WHERE ns = :ns AND branch = :no"
 
-    def held_at(time: int) -> int:
-        """What was the head at that time, which is still readable as long as it is the head."""
-        found = session.run_with(f"SELECT max(seq) {own} AND time <= :time", {**values, "time": time}).fetchone()
+    def held_at(clock: str, time: int) -> int:
+        """What was the head at that time."""
+        found = session.run_with(
+            f"SELECT max(seq) {own} AND {clock} <= :time", {**values, "time": time}
+        ).fetchone()
         return branch.fork_seq if found[0] is None else int(found[0])
 
-    needed = [branch.head_seq, held_at(now_us() - request.lease)]
+    needed = [branch.head_seq, held_at("wall", now_us() - request.lease)]
     if request.keep_since is not None:
-        needed.append(held_at(request.keep_since))
-    if request.keep_commits is not None and request.keep_commits > 0:
+        needed.append(held_at("time", request.keep_since))
+    if request.keep_commits is not None:
         found = session.run_with(
-            f"SELECT seq {own} ORDER BY seq DESC LIMIT 1 OFFSET :skip", {**values, "skip": request.keep_commits - 1}
+            f"SELECT seq {own} ORDER BY seq DESC LIMIT 1 OFFSET :skip",
+            {**values, "skip": max(0, request.keep_commits - 1)},
         ).fetchone()
         needed.append(branch.fork_seq if found is None else found[0])
     return max(branch.floor, min(needed))
 
 
-def _pins(session: Session, ns: int, branches: dict[int, BranchRow], floors: dict[int, int]) -> set[tuple[int, int]]:
+def _pins(
+    session: Session, ns: int, branches: dict[int, BranchRow], floors: dict[int, int]
+) -> set[tuple[int, int]]:
     """Points below the floors that a fork, a checkpoint, a later merge or a later pick needs."""
     pins: set[tuple[int, int]] = set()
     for no, seq in _needed(session, ns, branches):

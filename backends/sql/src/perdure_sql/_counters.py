@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from perdure._schema import Table
-from perdure._types import Key
+from perdure import Key, Table
 from perdure.filters import Counters
+
 from perdure_sql._codec import columns, key_text, quote, record_hash
 from perdure_sql._database import Session
 from perdure_sql._query import read_counters
@@ -56,8 +56,8 @@ def _existing(session: Session, ns: int, table: Table, keys: Sequence[Key]) -> d
     asked = session.dialect.bind_keys(keys)
     # A live current version is visible at the head of its own branch.
     for row in session.run(
-        f"SELECT DISTINCT {columns(table.key)} FROM {source} CROSS JOIN branches b JOIN {table.name} v "
-        f"ON v.ns = b.ns AND v.branch = b.no AND {on} AND v.to_seq = {OPEN} AND v.dead = 0 WHERE b.ns = :ns",
+        f"SELECT DISTINCT {columns(table.key)} FROM {source} CROSS JOIN branches b CROSS JOIN {table.name} v "
+        f"WHERE b.ns = :ns AND v.ns = b.ns AND v.branch = b.no AND {on} AND v.to_seq = {OPEN} AND v.dead = 0",
         ns=ns,
         keys=asked,
     ):
@@ -75,8 +75,8 @@ def _inherited(
     closest: dict[tuple[int, Key], tuple[int, int]] = {}
     for branch, depth, dead, *key in session.run(
         f"SELECT l.branch, l.depth, v.dead, {columns(table.key)} FROM {source} CROSS JOIN lineage l "
-        f"JOIN {table.name} v ON v.ns = l.ns AND v.branch = l.ancestor AND {on} "
-        "AND v.from_seq <= l.upto AND v.to_seq > l.upto WHERE l.ns = :ns",
+        f"CROSS JOIN {table.name} v WHERE l.ns = :ns AND v.ns = l.ns AND v.branch = l.ancestor AND {on} "
+        "AND v.from_seq <= l.upto AND v.to_seq > l.upto",
         ns=ns,
         keys=session.dialect.bind_keys(keys),
     ):

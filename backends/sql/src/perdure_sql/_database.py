@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from perdure._errors import Unavailable
-from perdure._types import Context
+from perdure import Context, Unavailable
+
 from perdure_sql._dialect import Dialect
 
 __all__ = ["Database", "Session"]

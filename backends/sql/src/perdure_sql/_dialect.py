@@ -14,10 +14,8 @@ from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
+from perdure import Key, PerdureError, Problem
 from sqlalchemy.dialects import registry
-
-from perdure._errors import PerdureError
-from perdure._types import Key, Problem
 
 __all__ = ["Dialect", "Statement", "sql_dialect"]
 

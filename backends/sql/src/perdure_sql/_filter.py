@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from json.encoder import encode_basestring
 from typing import Any, Final, NamedTuple
 
-from perdure._schema import Table
+from perdure import Table
 from perdure.filters import And, Compare, Contains, Filter, In, IsNull, Not, Or, StartsWith
+
 from perdure_sql._codec import quote
 from perdure_sql._dialect import Dialect
 
@@ -125,7 +126,9 @@ class _Compiler:
     def _contains(self, name: str, kind: str, part: str, negated: bool) -> _Sql:
         if kind == "tags":
             # Inside JSON text a quote of a tag is always escaped, so a comma and a quote start a tag.
-            test = self.dialect.instr(f"(',' || substr({name}, 2))", self._bind("," + encode_basestring(part)))
+            test = self.dialect.instr(
+                f"(',' || substr({name}, 2))", self._bind("," + encode_basestring(part))
+            )
         else:
             test = self.dialect.instr(name, self._bind(part))
         return f"({name} IS NULL OR NOT {test})" if negated else f"({name} IS NOT NULL AND {test})"

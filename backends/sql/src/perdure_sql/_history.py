@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
-from perdure._errors import HistoryExpired
-from perdure._schema import TABLES, Table
-from perdure._types import Change, ChangeBatch, Commit, Key
+from perdure import TABLES, Change, ChangeBatch, Commit, HistoryExpired, Key, Table
+
 from perdure_sql._codec import columns, commit_of, decoder
 from perdure_sql._database import Database
 from perdure_sql._places import COMMITS, branch_number, pinned
+from perdure_sql._rows import storable
 
 __all__ = ["History"]
 
@@ -62,11 +62,11 @@ class History:
         found: dict[str, Commit] = {}
         with self._database.reading() as session:
             source, (part,) = session.dialect.key_source(1)
-            keys = [(id_,) for id_ in dict.fromkeys(ids) if id_.isascii()]
+            keys = [(id_,) for id_ in dict.fromkeys(ids) if storable((id_,))]
             for start in range(0, len(keys), _PAGE):
                 bound = session.dialect.bind_keys(keys[start : start + _PAGE])
-                text = COMMITS.replace("FROM commits c", f"FROM {source} JOIN commits c ON c.id = {part}")
-                for row in session.run(text, ns=self._ns, keys=bound):
+                text = COMMITS.replace("FROM commits c", f"FROM {source} CROSS JOIN commits c")
+                for row in session.run(f"{text} AND c.id = {part}", ns=self._ns, keys=bound):
                     found[row[1]] = commit_of(row[0], row[1:])
         return [found.get(id_) for id_ in ids]
 

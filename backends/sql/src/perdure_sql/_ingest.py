@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from perdure._errors import Conflict, CorruptStore
-from perdure._hooks import HistoryEvent
-from perdure._schema import TABLES, Row
-from perdure._types import (
+from perdure import (
+    TABLES,
     Branch,
     Change,
     ChangeBatch,
     Checkpoint,
     Chunk,
     Commit,
+    Conflict,
+    CorruptStore,
     Counter,
+    HistoryEvent,
     IngestReport,
     Key,
     Point,
+    Row,
     Space,
 )
 from perdure.kit import chunk_digest
+
 from perdure_sql._branches import add_branch, add_space, bump, insert, list_checkpoints
 from perdure_sql._codec import record_hash
 from perdure_sql._commit import Writer, insert_commit, load_spaces, store_chunks, update_head
@@ -179,7 +182,9 @@ class Ingester:
     def _by_id(self, id_: str) -> BranchRow:
         branch = self._branches.get(id_)
         if branch is None:
-            raise Conflict(f"the history refers to branch {id_!r}, which is not there; branches come before commits")
+            raise Conflict(
+                f"the history refers to branch {id_!r}, which is not there; branches come before commits"
+            )
         return branch
 
     def _number(self, number: int) -> BranchRow:
@@ -244,14 +249,18 @@ class Ingester:
 
     def _chunk(self, chunk: Chunk) -> None:
         if chunk_digest(chunk.data) != chunk.digest:
-            raise CorruptStore(f"payload piece {chunk.digest[:80]!r} of the history is damaged; export it again")
+            raise CorruptStore(
+                f"payload piece {chunk.digest[:80]!r} of the history is damaged; export it again"
+            )
         store_chunks(self._session, self._ns, [chunk])
 
     def _checkpoint(self, checkpoint: Checkpoint) -> None:
         known = {c.name: c for c in list_checkpoints(self._session, self._ns)}.get(checkpoint.name)
         if known is not None:
             if known != checkpoint:
-                raise Conflict(f"there is another checkpoint {checkpoint.name!r} already", name=checkpoint.name)
+                raise Conflict(
+                    f"there is another checkpoint {checkpoint.name!r} already", name=checkpoint.name
+                )
             self._counts["known"] += 1
             return
         if any(branch.name == checkpoint.name for branch in self._branches.values()):
@@ -270,7 +279,9 @@ class Ingester:
         self._counts["checkpoints"] += 1
 
     def _refuse_checkpoint(self, name: str) -> None:
-        if self._session.one("SELECT 1 FROM checkpoints WHERE ns = :ns AND name = :name", ns=self._ns, name=name):
+        if self._session.one(
+            "SELECT 1 FROM checkpoints WHERE ns = :ns AND name = :name", ns=self._ns, name=name
+        ):
             raise Conflict(f"there is a checkpoint {name!r} already", name=name)
 
     def _counter(self, counter: Counter) -> None:
@@ -278,7 +289,9 @@ class Ingester:
             self._counts["purged"] += 1
             return
         table = TABLES[counter.table]
-        accessed, count = read_counters(self._session, self._ns, table, [counter.key]).get(counter.key, (None, 0))
+        accessed, count = read_counters(self._session, self._ns, table, [counter.key]).get(
+            counter.key, (None, 0)
+        )
         times = [time for time in (accessed, counter.accessed_at) if time is not None]
         merged = (max(times, default=None), max(count, counter.access_count))
         store_counters(self._session, self._ns, table, {counter.key: merged})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from perdure._schema import TABLES, Table
+from perdure import TABLES, Table
+
 from perdure_sql._arms import arm_params, arms_sql
 from perdure_sql._codec import columns, quote, record_hash
 from perdure_sql._database import Session
@@ -60,7 +61,8 @@ def lineage_of(branches: dict[int, BranchRow]) -> dict[int, tuple[Arm, ...]]:
         above: tuple[Arm, ...] = ()
         if branch.parent is not None and not branch.flat:
             above = tuple(
-                Arm(ancestor, min(upto, branch.fork_seq)) for ancestor, upto in lineages.get(branch.parent, ())
+                Arm(ancestor, min(upto, branch.fork_seq))
+                for ancestor, upto in lineages.get(branch.parent, ())
             )
         lineages[no] = (Arm(no, HEAD), *above)
     return lineages

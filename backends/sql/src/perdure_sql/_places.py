@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from perdure._errors import HistoryExpired, NotFound
-from perdure._names import Ref, format_time
-from perdure._types import At, Point
+from perdure import At, HistoryExpired, NotFound, Point, Ref, format_time
+
 from perdure_sql._codec import branch_of, commit_of
 from perdure_sql._database import Session
 from perdure_sql._tables import OPEN
 
-__all__ = ["BRANCHES", "COMMITS", "Arm", "Place", "all_branches", "branch_number", "place", "pinned"]
+__all__ = ["BRANCHES", "COMMITS", "Arm", "Place", "all_branches", "branch_number", "pinned", "place"]
 
 _HEAD = """
 SELECT b.no, b.id, b.name, b.parent, b.fork_seq, b.head_seq, b.head_commit, b.head_time, b.floor,
@@ -86,7 +85,9 @@ def place(session: Session, ns: int, at: At) -> Place:
             raise NotFound(f"branch {at.branch!r} was deleted; resolve the ref again", branch=at.branch)
         if at.seq >= branch.head.seq:
             return branch.at(branch.head)
-        return _at(session, ns, branch, at if at.commit is not None else _nearest(session, ns, branch, at.seq))
+        return _at(
+            session, ns, branch, at if at.commit is not None else _nearest(session, ns, branch, at.seq)
+        )
     if at.commit is not None:
         found = session.one(f"{COMMITS} AND c.id = :id", ns=ns, id=at.commit)
         if found is None:
@@ -121,9 +122,13 @@ def _checkpoint(session: Session, ns: int, ref: Ref) -> Place:
         name=ref.name,
     )
     if found is None:
-        raise NotFound(f"there is no branch or checkpoint {ref.name!r}; list them, or create it", ref=str(ref))
+        raise NotFound(
+            f"there is no branch or checkpoint {ref.name!r}; list them, or create it", ref=str(ref)
+        )
     if ref.seq is not None or ref.time is not None:
-        raise NotFound(f"{ref.name!r} is a checkpoint, so {str(ref)!r} means nothing; use {ref.name!r}", ref=str(ref))
+        raise NotFound(
+            f"{ref.name!r} is a checkpoint, so {str(ref)!r} means nothing; use {ref.name!r}", ref=str(ref)
+        )
     return place(session, ns, Point(*found))
 
 
@@ -192,7 +197,10 @@ def pinned(session: Session, ns: int, branch: int, seq: int) -> bool:
     """Whether compaction kept this point, though it is below the branch's floor."""
     return (
         session.one(
-            "SELECT 1 FROM pins WHERE ns = :ns AND branch = :branch AND seq = :seq", ns=ns, branch=branch, seq=seq
+            "SELECT 1 FROM pins WHERE ns = :ns AND branch = :branch AND seq = :seq",
+            ns=ns,
+            branch=branch,
+            seq=seq,
         )
         is not None
     )
@@ -208,9 +216,13 @@ def _expired(branch: _Branch, where: str) -> HistoryExpired:
 
 def branch_number(session: Session, ns: int, branch_id: str) -> tuple[int, int, int]:
     """A branch's number, fork and floor, by its id; raises `NotFound`."""
-    found = session.one("SELECT no, fork_seq, floor FROM branches WHERE ns = :ns AND id = :id", ns=ns, id=branch_id)
+    found = session.one(
+        "SELECT no, fork_seq, floor FROM branches WHERE ns = :ns AND id = :id", ns=ns, id=branch_id
+    )
     if found is None:
-        raise NotFound(f"there is no branch with id {branch_id!r}; it may have been deleted", branch=branch_id)
+        raise NotFound(
+            f"there is no branch with id {branch_id!r}; it may have been deleted", branch=branch_id
+        )
     return tuple(found)
 
 

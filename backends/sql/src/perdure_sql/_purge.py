@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from perdure._names import now_us
-from perdure._schema import TABLES, Table
-from perdure._types import Key, PurgeReport
+from perdure import TABLES, Key, PurgeReport, Table, now_us
 from perdure.kit import owner_id
+
 from perdure_sql._branches import bump
 from perdure_sql._codec import commit_cells, commit_of, key_text, quote, record_hash
 from perdure_sql._commit import load_spaces
@@ -102,7 +101,9 @@ def digests(manifest: str) -> list[str]:
 def drop_chunks(session: Session, ns: int, among: Iterable[str] | None) -> int:
     """Delete payload pieces (all, or those named) that no version refers to; how many."""
     used: set[str] = set()
-    for (manifest,) in session.run("SELECT payload FROM states WHERE ns = :ns AND payload IS NOT NULL", ns=ns):
+    for (manifest,) in session.run(
+        "SELECT payload FROM states WHERE ns = :ns AND payload IS NOT NULL", ns=ns
+    ):
         used.update(digests(manifest))
     if among is None:
         among = [row[0] for row in session.all("SELECT digest FROM chunks WHERE ns = :ns", ns=ns)]
@@ -125,12 +126,14 @@ def _forget_picks(session: Session, ns: int, table: str, keys: set[Key]) -> None
         )
         if picks == commit.picks:
             continue
-        number = session.one("SELECT branch FROM commits WHERE ns = :ns AND id = :id", ns=ns, id=commit.id)[0]
+        number, wall = session.one(
+            "SELECT branch, wall FROM commits WHERE ns = :ns AND id = :id", ns=ns, id=commit.id
+        )
         kept = {name: getattr(commit, name) for name in commit.__struct_fields__}
-        cells = commit_cells(ns, number, type(commit)(**{**kept, "picks": picks}))
+        cells = commit_cells(ns, number, type(commit)(**{**kept, "picks": picks}), wall)
         session.run(
             "UPDATE commits SET picks = :picks, hash = :hash WHERE ns = :ns AND id = :id",
-            picks=cells[9],
+            picks=cells[10],
             hash=cells[-1],
             ns=ns,
             id=commit.id,

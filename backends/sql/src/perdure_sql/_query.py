@@ -9,12 +9,10 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-
-from perdure._errors import InvalidFilter
-from perdure._schema import TABLES, Row, Table
-from perdure._types import At, Key, Query
+from perdure import TABLES, At, InvalidFilter, Key, Query, Row, Table
 from perdure.filters import Counters, Filter, Matcher, columns_of, matcher, sort_key, uses_counters
 from perdure.kit import batch_of, project
+
 from perdure_sql._arms import after, arm_params, arms_sql, order_sql
 from perdure_sql._codec import columns, decoder, key_text
 from perdure_sql._database import Database, Session
@@ -101,9 +99,7 @@ class Queries:
 class _Reader:
     """One query at one place. Holds no session between pages."""
 
-    def __init__(
-        self, database: Database, ns: int, table: Table, query: Query, plan: Plan, at: At
-    ) -> None:
+    def __init__(self, database: Database, ns: int, table: Table, query: Query, plan: Plan, at: At) -> None:
         self._database = database
         self._ns = ns
         self._table = table
@@ -157,7 +153,9 @@ class _Reader:
         if self._plan.counters:
             keys: list[Key] = [tuple(row[i] for i in self._key_at) for row in rows]  # type: ignore[misc]
             counted = read_counters(session, self._ns, self._table, keys)
-            return [row for row, key in zip(rows, keys, strict=True) if test(self._whole(row), counted.get(key))]
+            return [
+                row for row, key in zip(rows, keys, strict=True) if test(self._whole(row), counted.get(key))
+            ]
         return [row for row in rows if test(self._whole(row))]
 
     def _whole(self, row: Row) -> Row:
@@ -166,9 +164,11 @@ class _Reader:
 
     def _read(self, session: Session, where: Place, position: Sequence[Any] | None, limit: int) -> list[Row]:
         query, table = self._query, self._table
-        phases = [("", {})] if position is None else [
-            (f" AND {sql}", params) for sql, params in after(table, query.order, position)
-        ]
+        phases = (
+            [("", {})]
+            if position is None
+            else [(f" AND {sql}", params) for sql, params in after(table, query.order, position)]
+        )
         rows: list[Row] = []
         for sql, params in phases:
             rows += self._phase(session, where, sql, params, limit - len(rows))
@@ -188,7 +188,8 @@ class _Reader:
                 map(
                     self._decode,
                     session.run_with(
-                        f"{' UNION ALL '.join(texts[start : start + _ARMS])} ORDER BY {order} LIMIT :limit", params
+                        f"{' UNION ALL '.join(texts[start : start + _ARMS])} ORDER BY {order} LIMIT :limit",
+                        params,
                     ),
                 )
             )
@@ -234,7 +235,7 @@ def read_counters(session: Session, ns: int, table: Table, keys: Sequence[Key]) 
         bound = session.dialect.bind_keys([(text,) for text in texts[start : start + _PAGE]])
         for text, accessed, count in session.run(
             f"SELECT c.row_key, c.accessed_at, c.access_count FROM {source} "
-            f"JOIN counters c ON c.ns = :ns AND c.tbl = :tbl AND c.row_key = {part}",
+            f"CROSS JOIN counters c WHERE c.ns = :ns AND c.tbl = :tbl AND c.row_key = {part}",
             ns=ns,
             tbl=table.name,
             keys=bound,

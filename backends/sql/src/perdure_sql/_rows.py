@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
-from perdure._schema import Row, Table
-from perdure._types import At, Key, Point
+from perdure import At, Key, Point, Row, Table
+
 from perdure_sql._codec import columns, decoder, quote
 from perdure_sql._database import Session
 from perdure_sql._dialect import Dialect, Statement
 from perdure_sql._tables import HEAD
 
-__all__ = ["Found", "RowReader"]
+__all__ = ["Found", "RowReader", "storable"]
 
 #: Keys looked up by one statement.
 _CHUNK = 2_000
@@ -88,7 +88,9 @@ class RowReader:
         found = self.closest(session, ns, branch, seq, keys)
         return {key: decode(cells[_LEAD:]) for key, cells in found.items() if not cells[1]}
 
-    def closest(self, session: Session, ns: int, branch: int, seq: int, keys: Sequence[Key]) -> dict[Key, Found]:
+    def closest(
+        self, session: Session, ns: int, branch: int, seq: int, keys: Sequence[Key]
+    ) -> dict[Key, Found]:
         """For each key, the version (tombstones too) that the closest branch of the lineage shows."""
         if len(keys) == 1:
             return self._single(session, ns, branch, seq, keys[0])
@@ -107,7 +109,7 @@ class RowReader:
         try:
             return self.dialect.bind_keys(keys)
         except UnicodeEncodeError:  # a lone surrogate: no stored key has one
-            return self.dialect.bind_keys([key for key in keys if _storable(key)])
+            return self.dialect.bind_keys([key for key in keys if storable(key)])
 
     def _single(self, session: Session, ns: int, branch: int, seq: int, key: Key) -> dict[Key, Found]:
         upto = self._upto(seq)
@@ -126,20 +128,23 @@ class RowReader:
 
     def _many(self, seq: int) -> str:
         source, parts = self.dialect.key_source(self._width)
-        on = " AND ".join(f"v.{quote(name)} = {part}" for name, part in zip(self.table.key, parts, strict=True))
+        on = " AND ".join(
+            f"v.{quote(name)} = {part}" for name, part in zip(self.table.key, parts, strict=True)
+        )
         upto = self._upto(seq)
         return (
             f"SELECT l.depth, v.dead, v.from_seq, v.commit_no, {columns(self.table.names)} "
-            f"FROM {source} CROSS JOIN lineage l "
-            f"JOIN {self.table.name} v ON v.ns = l.ns AND v.branch = l.ancestor AND {on} "
-            f"AND v.from_seq <= {upto} AND v.to_seq > {upto} WHERE l.ns = :ns AND l.branch = :branch"
+            f"FROM {source} CROSS JOIN lineage l CROSS JOIN {self.table.name} v "  # in this order
+            f"WHERE l.ns = :ns AND l.branch = :branch AND v.ns = l.ns AND v.branch = l.ancestor AND {on} "
+            f"AND v.from_seq <= {upto} AND v.to_seq > {upto}"
         )
 
     def _upto(self, seq: int) -> str:
         return "l.upto" if seq >= HEAD else f"{self.dialect.least}(l.upto, :seq)"
 
 
-def _storable(key: Key) -> bool:
+def storable(key: Key) -> bool:
+    """Whether a key is text that can be stored: it has no lone surrogate."""
     try:
         "".join(key).encode()
     except UnicodeEncodeError:

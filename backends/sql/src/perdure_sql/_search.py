@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from perdure._errors import InvalidRecord, NotFound
-from perdure._schema import TABLES
-from perdure._types import At, Hit, Key, Query, Search, Space
+from perdure import TABLES, At, Hit, InvalidRecord, Key, NotFound, Query, Search, Space
 from perdure.filters import matcher
 from perdure.kit import owner_id, owner_key, scores
+
 from perdure_sql._commit import load_spaces
 from perdure_sql._database import Database
 from perdure_sql._places import Place, place
@@ -54,7 +52,10 @@ class Searcher:
             where = place(session, self._ns, at)
             space = load_spaces(session, self._ns).get(search.space)
             if space is None:
-                raise NotFound(f"there is no space {search.space!r}; create it with store.spaces.create", space=search.space)
+                raise NotFound(
+                    f"there is no space {search.space!r}; create it with store.spaces.create",
+                    space=search.space,
+                )
             query = _vector(search, space)
             if search.k <= 0:
                 return []
@@ -65,7 +66,9 @@ class Searcher:
             return _best(space, parts, query, search.k, None)
         return self._filtered(search, space, where, parts, query)
 
-    def _filtered(self, search: Search, space: Space, where: Place, parts: list[Part], query: _F64) -> list[Hit]:
+    def _filtered(
+        self, search: Search, space: Space, where: Place, parts: list[Part], query: _F64
+    ) -> list[Hit]:
         """Candidates in order, their rows judged in growing batches; all matching ids where that drags on."""
         if not self._queries.plan(TABLES[space.table or "vectors"], search.where).counters:
             wanted = max(64, 4 * search.k)
@@ -110,7 +113,9 @@ def _vector(search: Search, space: Space) -> _F64:
     if not np.isfinite(query).all():
         raise InvalidRecord("the query vector has a number that is not finite; search by finite numbers")
     if space.metric == "cosine" and not query.any():
-        raise InvalidRecord("the query vector is zero, which has no direction; search by another, or another metric")
+        raise InvalidRecord(
+            "the query vector is zero, which has no direction; search by another, or another metric"
+        )
     return query
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from perdure._schema import TABLES
-from perdure._types import Stats
+from perdure import TABLES, Stats
+
 from perdure_sql._database import Session
 from perdure_sql._places import Place
 from perdure_sql._query import Queries

@@ -11,11 +11,20 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+from perdure import TABLES, Table
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from perdure._schema import TABLES, Table
-
-__all__ = ["HEAD", "OPEN", "RECORDS", "SCHEMA_REVISION", "SCHEMA_VERSION", "VERSION_COLUMNS", "create_statements", "index_name", "metadata"]
+__all__ = [
+    "HEAD",
+    "OPEN",
+    "RECORDS",
+    "SCHEMA_REVISION",
+    "SCHEMA_VERSION",
+    "VERSION_COLUMNS",
+    "create_statements",
+    "index_name",
+    "metadata",
+]
 
 #: `to_seq` of a version that nothing replaced yet.
 OPEN = 2**62
@@ -40,7 +49,7 @@ RECORDS: dict[str, tuple[str, ...]] = {
         "flat", "floor", "created_at", "hash",
     ),
     "commits": (
-        "ns", "id", "branch", "seq", "time", "author", "message", "parents", "vector", "picks",
+        "ns", "id", "branch", "seq", "time", "wall", "author", "message", "parents", "vector", "picks",
         "reverts", "hash",
     ),
     "checkpoints": ("ns", "name", "branch", "seq", "commit_id", "time", "metrics", "message", "created_at", "hash"),
@@ -145,7 +154,7 @@ def _records(meta: sa.MetaData, text: Any) -> None:
         sa.Column("no", identity, primary_key=True, autoincrement=True),
         _number("ns"),
         words("id"),
-        *(_number(name) for name in ("branch", "seq", "time")),
+        *(_number(name) for name in ("branch", "seq", "time", "wall")),
         *(words(name) for name in ("author", "message", "parents", "vector", "picks")),
         words("reverts", null=True),
         _blob("hash"),

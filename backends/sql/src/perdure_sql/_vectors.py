@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from perdure._types import Space
+from perdure import Space
 from perdure.kit import NUMPY_DTYPE
+
 from perdure_sql._database import Session
 from perdure_sql._places import Arm, Place
 
@@ -166,10 +166,16 @@ class VectorCache:
     def _block(self, session: Session, space: Space, arm: Arm) -> Block:
         key = (space.name, arm.ancestor)
         block = self._blocks.get(key)
-        stale = block is not None and block.size - block.current > block.current + _STALE and arm.upto >= block.high
+        stale = (
+            block is not None
+            and block.size - block.current > block.current + _STALE
+            and arm.upto >= block.high
+        )
         if block is None or arm.upto < block.low or stale or block.space != space:
             block = Block(space, arm.ancestor, arm.upto)
-            rows = session.all(_LOAD, ns=self._ns, branch=arm.ancestor, space=space.name, upto=arm.upto, low=arm.upto)
+            rows = session.all(
+                _LOAD, ns=self._ns, branch=arm.ancestor, space=space.name, upto=arm.upto, low=arm.upto
+            )
             rows.sort(key=lambda row: row[1])
             block.append(rows)
             self._blocks[key] = block

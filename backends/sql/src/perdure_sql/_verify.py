@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from perdure._schema import TABLES, Table
-from perdure._types import Key, Problem, VerifyReport
+from perdure import TABLES, Key, Problem, Table, VerifyReport
 from perdure.kit import chunk_digest, owner_key, row_hash
+
 from perdure_sql._codec import columns, decoder, quote, record_hash
 from perdure_sql._commit import load_spaces
 from perdure_sql._database import Session
@@ -67,18 +67,23 @@ class _Checker:
         """Hashes of everything that is not a row."""
         for table, names in RECORDS.items():
             own = "no" if table == "namespaces" else "ns"
-            for row in self.session.run(f"SELECT {', '.join(names)} FROM {table} WHERE {own} = :ns", ns=self.ns):
+            for row in self.session.run(
+                f"SELECT {', '.join(names)} FROM {table} WHERE {own} = :ns", ns=self.ns
+            ):
                 self.checked[table] += 1
                 if record_hash(table, row[:-1]) != row[-1]:
                     name = next((str(cell) for cell in row[1:3] if isinstance(cell, str)), "")
-                    self.report("error", "record_hash", f"{table}:{name}", "the record is not what was written")
+                    self.report(
+                        "error", "record_hash", f"{table}:{name}", "the record is not what was written"
+                    )
 
     def lineage(self) -> None:
         """Lineage records, against the parents of branches."""
         expected = lineage_of(branch_rows(self.session, self.ns))
         actual: dict[int, list[Arm]] = {}
         for branch, depth, ancestor, upto in self.session.all(
-            "SELECT branch, depth, ancestor, upto FROM lineage WHERE ns = :ns ORDER BY branch, depth", ns=self.ns
+            "SELECT branch, depth, ancestor, upto FROM lineage WHERE ns = :ns ORDER BY branch, depth",
+            ns=self.ns,
         ):
             arms = actual.setdefault(branch, [])
             if depth == len(arms):
@@ -86,7 +91,9 @@ class _Checker:
             self.checked["lineage"] += 1
         for branch in sorted(expected.keys() | actual.keys()):
             if list(expected.get(branch, ())) != actual.get(branch):
-                self.report("error", "lineage", f"branch {branch}", "its lineage does not follow from its parents")
+                self.report(
+                    "error", "lineage", f"branch {branch}", "its lineage does not follow from its parents"
+                )
 
     def heads(self) -> None:
         """Branch heads, against the commits; and the times of commits, which never decrease."""
@@ -98,10 +105,16 @@ class _Checker:
                 no=branch.no,
             ):
                 if seq <= branch.fork_seq or time < last[2]:
-                    self.report("error", "commit_order", f"commit {id_}", "it does not follow the one before it")
+                    self.report(
+                        "error", "commit_order", f"commit {id_}", "it does not follow the one before it"
+                    )
                 last = (seq, id_, time)
-            if last[0] != branch.head_seq or (last[1] is not None and last[1:] != (branch.head_commit, branch.head_time)):
-                self.report("error", "head", f"branch {branch.name}", f"its head {branch.head_seq} is no commit of it")
+            if last[0] != branch.head_seq or (
+                last[1] is not None and last[1:] != (branch.head_commit, branch.head_time)
+            ):
+                self.report(
+                    "error", "head", f"branch {branch.name}", f"its head {branch.head_seq} is no commit of it"
+                )
 
     def versions(self, table: Table) -> None:
         """Row hashes, and that the versions of a key follow one another."""
@@ -124,13 +137,17 @@ class _Checker:
                 self.report("error", "orphan", where, "its branch does not exist")
                 continue
             row = None if dead else decode(cells[lead:-2])
-            if row_hash(row) != stored or (dead and any(cell is not None for cell in cells[lead + width : -2])):
+            if row_hash(row) != stored or (
+                dead and any(cell is not None for cell in cells[lead + width : -2])
+            ):
                 self.report("error", "row_hash", where, "the row is not what was written")
             copied = bool(branch.flat) and begin == branch.fork_seq
             if not copied and tuple(cells[-2:]) != (number, begin):
                 self.report("error", "row_commit", where, "the commit that wrote it does not exist")
             if dead not in (0, 1) or not begin < end or begin > branch.head_seq:
-                self.report("error", "row_range", where, f"the range {begin} to {end} of its visibility is impossible")
+                self.report(
+                    "error", "row_range", where, f"the range {begin} to {end} of its visibility is impossible"
+                )
             if before is not None and before[0] == (number, key):
                 if before[1] > begin:
                     self.report("error", "row_overlap", where, "it begins before the version before it ends")
@@ -157,7 +174,9 @@ class _Checker:
             f"AND NOT EXISTS (SELECT 1 FROM {table.name}_overrides o WHERE o.ns = v.ns AND {on} "
             "AND o.branch = v.branch AND o.first_seq <= v.from_seq)"
         ):
-            self.report("error", "override", f"{table.name}:{row[0]}", "it does not hide what the ancestors have")
+            self.report(
+                "error", "override", f"{table.name}:{row[0]}", "it does not hide what the ancestors have"
+            )
         for row in self._stream(
             f"SELECT {columns(table.key, 'o.')}, b.floor, o.first_seq, b.fork_seq, "
             f"(SELECT min(v.from_seq) FROM {table.name} v WHERE v.ns = o.ns AND v.branch = o.branch AND {on}) "
@@ -166,7 +185,9 @@ class _Checker:
             self.checked["overrides"] += 1
             floor, first, fork, least = row[-4:]
             if floor is None or least is None or first <= fork or (first != least and floor <= fork):
-                self.report("error", "override", f"{table.name}:{row[0]}", "it hides what no version replaces")
+                self.report(
+                    "error", "override", f"{table.name}:{row[0]}", "it hides what no version replaces"
+                )
 
     def chunks(self) -> None:
         """Payload pieces: their names, and that none is missing."""
@@ -181,7 +202,9 @@ class _Checker:
         ):
             missing = [digest for digest in digests(manifest) if digest not in there]
             if missing:
-                self.report("error", "chunk_missing", f"states:{kind}/{id_}", f"payload piece {missing[0]} is missing")
+                self.report(
+                    "error", "chunk_missing", f"states:{kind}/{id_}", f"payload piece {missing[0]} is missing"
+                )
 
     def references(self, table: Table) -> None:
         """What current rows refer to: dangling references are worth a look, vectors without a row are damage."""
@@ -206,7 +229,9 @@ class _Checker:
                         if space is None:
                             self.report("error", "orphan", where, "its space does not exist")
                         elif space.table is not None:
-                            targets.setdefault(space.table, {})[owner_key(TABLES[space.table], row[1])] = where
+                            targets.setdefault(space.table, {})[owner_key(TABLES[space.table], row[1])] = (
+                                where
+                            )
                 self._targets(table, branch.no, targets)
 
     def _targets(self, table: Table, branch: int, targets: dict[str, dict[Key, str]]) -> None:
@@ -215,8 +240,12 @@ class _Checker:
             found = reader.closest(self.session, self.ns, branch, HEAD, list(wanted))
             for key, where in wanted.items():
                 if key not in found or found[key][1]:
-                    severity, code = ("error", "orphan") if table.name == "vectors" else ("warning", "dangling")
-                    self.report(severity, code, where, f"it refers to {name} {'/'.join(key)!r}, which does not exist")
+                    severity, code = (
+                        ("error", "orphan") if table.name == "vectors" else ("warning", "dangling")
+                    )
+                    self.report(
+                        severity, code, where, f"it refers to {name} {'/'.join(key)!r}, which does not exist"
+                    )
 
     def _pages(self, text: str) -> Iterator[list[Any]]:
         cursor = self.session.run(text, ns=self.ns)

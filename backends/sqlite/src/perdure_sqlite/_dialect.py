@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from perdure._errors import Busy, PerdureError, PermissionDenied, Unavailable
-from perdure._types import Key, Problem
+from perdure import Busy, Key, PerdureError, PermissionDenied, Problem, Unavailable
 from perdure_sql import Dialect, sql_dialect
+
 from perdure_sqlite._errors import translate
 from perdure_sqlite._options import Options
 from perdure_sqlite._schema import begin_immediate, schema_problems

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from perdure._errors import (
+from perdure import (
     Busy,
     CorruptStore,
     InvalidRecord,
@@ -27,15 +27,21 @@ def translate(error: BaseException, path: Path) -> PerdureError:
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Busy(f"{name} is locked by another connection; try again", **facts)
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
-        return CorruptStore(f"{name} is damaged ({text}); stop writing, run verify, restore from a backup", **facts)
+        return CorruptStore(
+            f"{name} is damaged ({text}); stop writing, run verify, restore from a backup", **facts
+        )
     if primary == sqlite3.SQLITE_FULL:
         return StorageError(f"the disk is full; make room for {name} and try again", **facts)
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
-        return PermissionDenied(f"{name} cannot be written ({text}); check the file and its directory", **facts)
+        return PermissionDenied(
+            f"{name} cannot be written ({text}); check the file and its directory", **facts
+        )
     if isinstance(error, sqlite3.ProgrammingError) and "closed" in text:
         return Unavailable("the store is closed; open it again with perdure.open", **facts)
     if isinstance(error, UnicodeEncodeError | OverflowError | sqlite3.InterfaceError | sqlite3.DataError):
-        return InvalidRecord(f"a value cannot be stored ({text}); encode rows as perdure.TABLES says", **facts)
+        return InvalidRecord(
+            f"a value cannot be stored ({text}); encode rows as perdure.TABLES says", **facts
+        )
     if primary == sqlite3.SQLITE_TOOBIG:
         return InvalidRecord("a cell is larger than SQLite's limit of 1 GB; store it as a payload", **facts)
     return StorageError(f"SQLite failed on {name} ({text}); the previous commit is intact", **facts)

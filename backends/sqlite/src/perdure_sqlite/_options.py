@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qsl, unquote
 
-from perdure._errors import InvalidURL
+from perdure import InvalidURL
 
 __all__ = ["OPTIONS", "Options", "parse_url"]
 
@@ -57,14 +57,18 @@ def parse_url(url: str, mode: Literal["r", "rw"]) -> Options:
         )
     name = unquote(place[1:], errors="surrogateescape")
     if name in ("", ":memory:"):
-        raise InvalidURL("an SQLite store is a file, such as sqlite:///agent.db; for one in memory use memory://")
+        raise InvalidURL(
+            "an SQLite store is a file, such as sqlite:///agent.db; for one in memory use memory://"
+        )
     if "\0" in name or name.startswith("file:"):
         raise InvalidURL(f"{name[:80]!r} is no file path")
     values: dict[str, str] = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
         if key not in OPTIONS:
             known = ", ".join(sorted(OPTIONS))
-            raise InvalidURL(f"an SQLite store has no option {key[:40]!r}; the options are {known}", option=key)
+            raise InvalidURL(
+                f"an SQLite store has no option {key[:40]!r}; the options are {known}", option=key
+            )
         if key in values:
             raise InvalidURL(f"option {key!r} is given twice", option=key)
         values[key] = value

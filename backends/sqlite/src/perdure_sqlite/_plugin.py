@@ -8,10 +8,18 @@ from importlib.metadata import version
 from typing import Literal
 from urllib.parse import quote
 
-from perdure._capabilities import SPEC_VERSION, Description, Support
-from perdure._errors import CorruptStore, NotFound, PerdureError, Unsupported
-from perdure._names import check_name
+from perdure import (
+    SPEC_VERSION,
+    CorruptStore,
+    Description,
+    NotFound,
+    PerdureError,
+    Support,
+    Unsupported,
+    check_name,
+)
 from perdure_sql import SCHEMA_VERSION, Database, SqlBackend, open_namespace
+
 from perdure_sqlite._dialect import SQLite
 from perdure_sqlite._errors import translate
 from perdure_sqlite._options import OPTIONS, Options, parse_url
@@ -52,7 +60,9 @@ class SQLitePlugin:
         options = parse_url(url, mode)
         check_name(namespace, "namespace")
         if sqlite3.sqlite_version_info < _LEAST_SQLITE:
-            raise Unsupported(f"SQLite {sqlite3.sqlite_version} is too old; Python must be built with 3.35 or newer")
+            raise Unsupported(
+                f"SQLite {sqlite3.sqlite_version} is too old; Python must be built with 3.35 or newer"
+            )
         try:
             return _open(options, namespace)
         except (sqlite3.Error, UnicodeEncodeError) as error:

@@ -9,8 +9,7 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
-from perdure._errors import Busy, CorruptStore, IncompatibleStore, NotFound, StorageError
-from perdure._types import Problem
+from perdure import Busy, CorruptStore, IncompatibleStore, NotFound, Problem, StorageError
 from perdure_sql import SCHEMA_VERSION, create_statements, sql_dialect
 
 __all__ = ["APPLICATION_ID", "begin_immediate", "create", "ddl", "inspect", "schema_problems", "write_ahead"]
@@ -19,6 +18,7 @@ __all__ = ["APPLICATION_ID", "begin_immediate", "create", "ddl", "inspect", "sch
 APPLICATION_ID = 0x70726475
 
 _MAGIC = b"SQLite format 3\0"
+
 
 @cache
 def ddl() -> tuple[str, ...]:
@@ -44,19 +44,25 @@ def inspect(path: Path, read_only: bool) -> bool:
     except FileNotFoundError:
         header = b""
         if not path.parent.is_dir():
-            raise NotFound(f"there is no directory {str(path.parent)!r}; create it first", path=str(path)) from None
+            raise NotFound(
+                f"there is no directory {str(path.parent)!r}; create it first", path=str(path)
+            ) from None
     except OSError as error:
         raise StorageError(f"{str(path)!r} cannot be read: {error.strerror}", path=str(path)) from error
     if not header:
         if read_only:
-            raise NotFound(f"there is no store {str(path)!r}; open it with mode='rw' to create it", path=str(path))
+            raise NotFound(
+                f"there is no store {str(path)!r}; open it with mode='rw' to create it", path=str(path)
+            )
         return False
     if not header.startswith(_MAGIC[: len(header)]):
         raise IncompatibleStore(
             f"{str(path)!r} is no SQLite database, and was left as it is; choose another path", path=str(path)
         )
     if len(header) < 100:
-        raise CorruptStore(f"{str(path)!r} is cut off after {len(header)} bytes; restore it from a backup", path=str(path))
+        raise CorruptStore(
+            f"{str(path)!r} is cut off after {len(header)} bytes; restore it from a backup", path=str(path)
+        )
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         raise IncompatibleStore(
             f"{str(path)!r} is a database of another program, and was left as it is; choose another path, "
@@ -87,7 +93,10 @@ def begin_immediate(connection: sqlite3.Connection, until: float) -> None:
             connection.execute("BEGIN IMMEDIATE")
             return
         except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (
+                sqlite3.SQLITE_BUSY,
+                sqlite3.SQLITE_LOCKED,
+            ):
                 raise
             if time.monotonic() >= until:
                 raise Busy(
@@ -120,7 +129,10 @@ def write_ahead(connection: sqlite3.Connection, until: float) -> None:
             if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
                 return
         except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+            if (
+                getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY
+                or time.monotonic() > until
+            ):
                 raise
         if time.monotonic() > until:
             raise StorageError("the file system does not allow write-ahead logging; use a local disk")
@@ -136,7 +148,12 @@ def schema_problems(connection: sqlite3.Connection, where: str) -> list[Problem]
         expected = {name: _plain(sql) for name, sql in fresh.execute(query)}
     actual = {name: _plain(sql) for name, sql in connection.execute(query)}
     problems = [
-        Problem("error", "schema", f"{where}:{name}", f"the definition of {name!r} is not the one this version creates")
+        Problem(
+            "error",
+            "schema",
+            f"{where}:{name}",
+            f"the definition of {name!r} is not the one this version creates",
+        )
         for name in sorted(expected)
         if actual.get(name) != expected[name]
     ]
