@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import typer
@@ -118,18 +118,49 @@ def _tables(rows: Iterator[list[str]], columns: Sequence[str]) -> int:
     from rich.text import Text  # noqa: PLC0415
 
     console, count = Console(), 0
+    keys = {place for place, name in enumerate(columns) if place == 0 or name == "id"}
     while block := list(islice(rows, ROWS_PER_TABLE)):
+        # Columns in which nothing stands would only take room. Text: stored brackets are no markup.
+        shown = [
+            place for place, _ in enumerate(columns) if place in keys or any(row[place] for row in block)
+        ]
+        cells = [[Text(row[place]) for place in shown] for row in block]
+        longest = [max(text.cell_len for text in column) for column in zip(*cells, strict=True)]
+        wanted = [max(width, len(columns[place])) for width, place in zip(longest, shown, strict=True)]
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for place, name in enumerate(columns):
-            # Keys are folded, never cut; the rest gives way.
-            table.add_column(
-                name, overflow="fold" if place == 0 else "ellipsis", no_wrap=place > 0, min_width=4
-            )
-        for row in block:
-            table.add_row(*map(Text, row))  # Text: stored brackets are no markup
+        least = [
+            _least(width, place in keys, console.width, len(keys))
+            for width, place in zip(wanted, shown, strict=True)
+        ]
+        widths = _widths(wanted, least, console.width - 2 * (len(shown) - 1))
+        for place, width in zip(shown, widths, strict=True):
+            # Keys are folded, never cut; the rest is cut to one line.
+            key = place in keys
+            overflow: Literal["fold", "ellipsis"] = "fold" if key else "ellipsis"
+            table.add_column(columns[place], width=width, no_wrap=not key, overflow=overflow)
+        for row in cells:
+            table.add_row(*row)
         console.print(table)
         count += len(block)
     return count
+
+
+def _least(wanted: int, key: bool, room: int, keys: int) -> int:
+    """The width below which a column is not narrowed: for keys a share of half the room."""
+    return min(wanted, max(4, room // 2 // keys) if key else 4)
+
+
+def _widths(wanted: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Column widths that fit; those with the most to spare give way first."""
+    widths = list(wanted)
+    while sum(widths) > room:
+        spare, place = max(
+            (width - low, at) for at, (width, low) in enumerate(zip(widths, least, strict=True))
+        )
+        if spare <= 0:
+            break
+        widths[place] -= 1
+    return widths
 
 
 def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
