@@ -52,8 +52,8 @@ class Legacy:
         parts = {"graph": graph or {}, "vectors": vectors or {}, "traces": traces or {}}
         return self.GeometricNexus(**parts, **more)
 
-    def many(self, count: int) -> Any:
-        """A store of `count` nodes in a ring, each with a vector and a trace."""
+    def many(self, count: int, vectors: int = 100) -> Any:
+        """A store of `count` nodes in a ring, each with a trace, and the first ones with a vector."""
         graph = {
             f"n{i}": {
                 "type": "artifact", "content": f"text {i}",
@@ -61,9 +61,9 @@ class Legacy:
             }
             for i in range(count)
         }  # fmt: skip
-        vectors = {f"n{i}": np.full(8, i + 1, np.float32) for i in range(count)}
+        arrays = {f"n{i}": np.full(8, i + 1, np.float32) for i in range(min(count, vectors))}
         traces = {f"do {i}": self.Trace(id=f"t{i}", intent=f"do {i}", confidence=0.5) for i in range(count)}
-        return self.nexus(graph, vectors, traces)
+        return self.nexus(graph, arrays, traces)
 
     def snapshot(self, component: str, **data: Any) -> Any:
         """A snapshot of a component."""

@@ -128,7 +128,7 @@ def test_no_backup_where_none_is_wanted(samples: Path, tmp_path: Path) -> None:
 
 def test_killed_midway_it_completes_when_run_again(write: Write, tmp_path: Path) -> None:
     """The child is killed by SIGKILL once some, but not all, commits are there."""
-    source, target = write(lambda old: old.many(6_000)), tmp_path / "target.db"
+    source, target = write(lambda old: old.many(3_000)), tmp_path / "target.db"
     program = textwrap.dedent(
         """
         import sys
@@ -146,11 +146,10 @@ def test_killed_midway_it_completes_when_run_again(write: Write, tmp_path: Path)
     assert child.stdin is not None
     assert child.stdout is not None
     with child:
-        assert child.stdout.readline() == "copy 2000 24000\n"
-        for _ in range(3):
-            child.stdin.write("\n")
-            child.stdin.flush()
-            child.stdout.readline()
+        assert child.stdout.readline() == "copy 2000 9100\n"
+        child.stdin.write("\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "copy 4000 9100\n"
         child.stdin.write("\n")
         child.stdin.flush()
         time.sleep(0.02)  # somewhere in the next commit
@@ -160,7 +159,7 @@ def test_killed_midway_it_completes_when_run_again(write: Write, tmp_path: Path)
     assert not verify(source, url).ok
     report = migrate(source, url)
     assert report.ok
-    assert sum(report.present.values()) >= 8_000
-    assert report.equal == {"memories": 6_000, "links": 6_000, "traces": 6_000, "vectors": 6_000}
+    assert sum(report.present.values()) >= 4_000
+    assert report.equal == {"memories": 3_000, "links": 3_000, "traces": 3_000, "vectors": 100}
     with perdure.open(url) as store:
         assert not store.verify().problems

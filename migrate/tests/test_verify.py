@@ -82,5 +82,8 @@ def test_checkpoints_are_compared(samples: Path, url: str) -> None:
     found = [(m.table, m.what) for m in verify(samples / "aura_state", url).mismatches]
     assert found == [
         ("states", "differs in data, updated_at"),
-        ("checkpoints", "its state ('component_state', 'component_state_agent_000') differs in data, updated_at"),
+        (
+            "checkpoints",
+            "its state ('component_state', 'component_state_agent_000') differs in data, updated_at",
+        ),
     ]
