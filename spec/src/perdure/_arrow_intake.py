@@ -172,9 +172,17 @@ def _canonical(where: str, text: str | None) -> str:
     if text is None or text == "null":
         return "null"
     try:
+        values.decode(text)  # accepts canonical text only
+    except InvalidRecord:
+        return _made_canonical(where, text)
+    return text
+
+
+def _made_canonical(where: str, text: str) -> str:
+    """Plain JSON that is only spelled otherwise, such as with spaces, is welcome; anything else is not."""
+    try:
         if values.is_plain(text):
-            again: str = values.encode(_from_json(text))
-            return again
+            return values.encode(_from_json(text))
         return values.encode(values.decode(text))
     except (InvalidRecord, msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InvalidRecord(f"{where} holds {text[:60]!r}, which is no value text: {error}") from None
@@ -213,7 +221,11 @@ def _vectors(batch: pa.RecordBatch, spaces: Callable[[str], Space]) -> pa.Array:
     return pa.array(out, pa.binary())
 
 
-_WIDTHS: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
+_WIDTHS: dict[str, np.dtype[Any]] = {
+    "float16": np.dtype("<f2"),
+    "float32": np.dtype("<f4"),
+    "float64": np.dtype("<f8"),
+}
 
 
 def _one_space(array: pa.Array, space: Space) -> pa.Array | None:

@@ -52,17 +52,18 @@ def intake(
         raise InvalidRecord(
             f"put takes a record, an iterable of records, or Arrow data, not {type(records).__name__}"
         )
-    encode, space = codec.encode, session.space
-    rows = (encode(record, space, payloads) for record in records)
-    head = list(islice(rows, SPOOL_ROWS))
+    source = iter(records)
+    head: list[Row] = []
+    while len(head) < SPOOL_ROWS and (block := list(islice(source, BATCH_ROWS))):
+        head += codec.encode_many(block, session.space, payloads)
     if not head:
         return []
     if len(head) < SPOOL_ROWS:
         return [Put(name, head, mode)]
     spool = _Spool(codec)
     spool.add_rows(head)
-    while block := list(islice(rows, BATCH_ROWS)):
-        spool.add_rows(block)
+    while block := list(islice(source, BATCH_ROWS)):
+        spool.add_rows(codec.encode_many(block, session.space, payloads))
     return [spool.finish(mode)]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from perdure._cells import decoder, encoder, vector_bytes
+from perdure._cells import column_encoder, decoder, encoder, vector_bytes
 from perdure._errors import InvalidRecord, NotFound
 from perdure._payload import PayloadWriter
 from perdure._records import RECORDS, Record
@@ -37,6 +37,7 @@ class RowCodec:
         self._encode = [
             None if i == self._special else encoder(table.name, c) for i, c in enumerate(table.columns)
         ]
+        self._columns = [column_encoder(table.name, c) for c in table.columns if self._special is None]
         self._empty: list[Any] = [_empty(table, i) for i in range(len(table.columns))]
         decoders = [(i, decoder(c)) for i, c in enumerate(table.columns)]
         self._decode = [(i, d) for i, d in decoders if d is not None]
@@ -62,6 +63,21 @@ class RowCodec:
             else:
                 append(encode(cell))
         return tuple(row)
+
+    def encode_many(self, records: Sequence[Any], spaces: SpaceLookup, payloads: PayloadWriter) -> list[Row]:
+        """Many records → encoded rows, column by column, which is several times as fast as one by one.
+
+        Raises:
+            As `encode`.
+        """
+        kinds = set(map(type, records))
+        if self._special is not None or len(records) < 8 or kinds != {self.record}:
+            return [self.encode(record, spaces, payloads) for record in records]
+        columns = list(zip(*map(self._get, records), strict=True))
+        for place, empty in enumerate(self._empty):
+            if empty is _REQUIRED and None in columns[place]:
+                self._refuse_null(place)
+        return list(zip(*[encode(c) for encode, c in zip(self._columns, columns, strict=True)], strict=True))
 
     def _coerce(self, record: Any) -> Record:
         if isinstance(record, Mapping):

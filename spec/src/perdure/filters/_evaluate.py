@@ -162,7 +162,7 @@ def _decoder(place: int) -> _Fetch:
         text = row[place]
         known, value = memory[0]
         if known is not text:
-            value = decode(text)
+            value = decode(text, trusted=True)
             memory[0] = (text, value)
         return value
 
