@@ -83,13 +83,14 @@ class Lockstep:
         lines = {line.name: line for line in model.graph.lines.values()}
         assert [b.name for b in store.branches.list()] == sorted(lines)
         assert {b.name: b.head.commit for b in store.branches.list()} == {n: x.head for n, x in lines.items()}
-        assert {c.name: c.point.commit for c in store.checkpoints.list()} == model.checkpoints
+        marks = {name: commit for name, (_, commit) in model.checkpoints.items()}
+        assert {c.name: c.point.commit for c in store.checkpoints.list()} == marks
         for name, metrics in model.metrics.items():
             assert store.checkpoints.metrics(name) == metrics
         assert [s.name for s in store.spaces.list()] == sorted(model.spaces)
         for name, line in lines.items():
             self._check_rows(store, name, model.graph.rows(line.head))
-        for name, commit in model.checkpoints.items():
+        for name, commit in marks.items():
             self._check_rows(store, name, model.graph.rows(commit))
         past = sorted(
             commit

@@ -132,8 +132,10 @@ def _join_cell(
     cells = [None if base is None else base[column.name] for base in bases]
     has_base = None not in bases and all(cell == cells[0] for cell in cells)
     base = cells[0] if has_base else None
+    joins = policy == "field" or (policy == "later" and column.merge in ("sum", "tags"))
     if mine == other:
-        return mine, False
+        both = _by_rule("sum", has_base, base, mine, other) if joins and column.merge == "sum" else None
+        return (mine if both is None else both), False
     if has_base and mine == base:
         return other, False
     if has_base and other == base:
@@ -142,7 +144,7 @@ def _join_cell(
         return max(mine, other), False
     if column.name == "created_at":
         return min(mine, other), False
-    if policy == "field" or (policy == "later" and column.merge in ("sum", "tags")):
+    if joins:
         joined = _by_rule(column.merge, has_base, base, mine, other)
         if joined is not None:
             return joined, False

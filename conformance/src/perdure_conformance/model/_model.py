@@ -40,7 +40,7 @@ class Model:
 
     Attributes:
         graph: All commits with whole snapshots, and the branches.
-        checkpoints: Name → commit id, or None for the empty store.
+        checkpoints: Name → the number of the branch that it pins, and a commit id (None: the empty store).
         metrics: Checkpoint name → its metrics.
         spaces: Name → embedding space.
         counters: Row → (last access in microseconds, number of accesses).
@@ -49,7 +49,7 @@ class Model:
 
     def __init__(self) -> None:
         self.graph = Graph()
-        self.checkpoints: dict[str, str | None] = {}
+        self.checkpoints: dict[str, tuple[int, str | None]] = {}
         self.metrics: dict[str, Any] = {}
         self.spaces: dict[str, Space] = {}
         self.counters: dict[Entry, tuple[int, int]] = {}
@@ -57,12 +57,20 @@ class Model:
 
     # --------------------------------------------------------------------------------- as resolver
 
-    def node(self, place: Place) -> str | None:
-        """The commit at a place; None: the empty store."""
+    def point(self, place: Place) -> tuple[int, str | None]:
+        """The branch and the commit at a place; None: the empty store."""
         if place.name in self.checkpoints:
             return self.checkpoints[place.name]
-        lineage = self.graph.lineage(self.graph.line(place.name)[1].head)
-        return lineage[min(place.back, len(lineage) - 1)] if lineage else None
+        number, line = self.graph.line(place.name)
+        if place.back == 0 or line.head is None:
+            return number, line.head
+        lineage = self.graph.lineage(line.head)
+        commit = lineage[min(place.back, len(lineage) - 1)]
+        return self.graph.nodes[commit].line, commit
+
+    def node(self, place: Place) -> str | None:
+        """The commit at a place; None: the empty store."""
+        return self.point(place)[1]
 
     def ref(self, place: Place) -> str:
         """A ref that names the place."""
@@ -301,8 +309,7 @@ class Model:
     def fork(self, step: Fork, commit: Commit | None) -> str:
         """A branch."""
         self.check_free(step.name)
-        at = self.node(step.at)
-        self.graph.add_line(step.name, 0 if at is None else self.graph.nodes[at].line, at)
+        self.graph.add_line(step.name, *self.point(step.at))
         return step.name
 
     def drop_branch(self, step: DropBranch, commit: Commit | None) -> int:
@@ -311,10 +318,10 @@ class Model:
         if number == 0:
             raise Refused("Conflict")
         doomed = {number}
-        for other, line in sorted(self.graph.lines.items()):
-            if line.parent in doomed:
+        for other, child in sorted(self.graph.lines.items()):
+            if child.parent in doomed:
                 doomed.add(other)
-        pinned = {n for n, c in self.checkpoints.items() if c and self.graph.nodes[c].line in doomed}
+        pinned = {name for name, (line, _) in self.checkpoints.items() if line in doomed}
         if not step.cascade and (len(doomed) > 1 or pinned):
             raise Refused("Conflict")
         for other in doomed:
@@ -325,7 +332,7 @@ class Model:
 
     def mark(self, step: Mark, commit: Commit | None) -> str:
         """A checkpoint."""
-        at = self.node(step.at)
+        at = self.point(step.at)
         self.check_free(step.name)
         self.checkpoints[step.name] = at
         self.metrics[step.name] = step.metrics
@@ -389,7 +396,8 @@ class Model:
     def kept(self, window: int | None) -> set[str | None]:
         """The commits that compaction keeps readable."""
         lines = self.graph.lines.values()
-        kept: set[str | None] = {line.head for line in lines} | set(self.checkpoints.values())
+        kept: set[str | None] = {line.head for line in lines}
+        kept |= {commit for _, commit in self.checkpoints.values()}
         kept |= {line.fork for line in lines if line.parent is not None}
         for line in lines:
             kept.update(line.own[-window:] if window else ())
