@@ -101,9 +101,9 @@ def _prepare(options: Options, exists: bool, until: float) -> None:
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             write_ahead(connection, until)
         if stored < SCHEMA_VERSION:
-            from perdure_sqlite._upgrade import upgrade
+            from perdure_sqlite._upgrade import upgrade_file  # noqa: PLC0415 - alembic is slow to import
 
-            upgrade(options.path, until)
+            upgrade_file(connection, until)
     finally:
         connection.close()
 

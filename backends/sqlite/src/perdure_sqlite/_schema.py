@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import sqlite3
 import time
 from contextlib import closing
@@ -165,4 +166,4 @@ def schema_problems(connection: sqlite3.Connection, where: str) -> list[Problem]
 
 
 def _plain(sql: str) -> str:
-    return " ".join(sql.replace("\t", " ").split())
+    return re.sub(r"\s*([(),])\s*", r"\1", " ".join(sql.split()))
