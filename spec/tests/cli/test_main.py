@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import typer
-from perdure.cli import _main
+from perdure.cli import ExitCode, _main
 
 Entries = Callable[..., None]
 
@@ -51,17 +51,32 @@ def test_a_command_line_that_is_wrong(run: Any, words: list[str]) -> None:
         assert run(*words, "--json").error["error"] == "usage"
 
 
-def test_every_command_has_help_and_json(run: Any) -> None:
-    app = typer.main.get_command(_main.build())
-    leaves = []
-    for name, command in app.commands.items():  # type: ignore[attr-defined]
+def leaves() -> list[tuple[str, Any]]:
+    """Every command of the program itself, with the words that call it."""
+    found = []
+    for name, command in typer.main.get_command(_main.build()).commands.items():  # type: ignore[attr-defined]
         children = getattr(command, "commands", None)
-        leaves += [[name]] if children is None else [[name, child] for child in children]
-    assert len(leaves) > 25
-    for words in leaves:
-        done = run(*words, "--help")
+        found += [(name, command)] if children is None else [(f"{name} {n}", c) for n, c in children.items()]
+    return found
+
+
+def test_every_command_has_help_and_json(run: Any) -> None:
+    assert len(leaves()) > 25
+    for words, _ in leaves():
+        done = run(*words.split(), "--help")
         assert done.code == 0
         assert "--json" in done.out, words
+
+
+def test_the_reference_has_every_command_option_and_exit_code() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    sections = {part.partition("`\n")[0]: part for part in page.split("\n### `perdure ")[1:]}
+    assert sorted(sections) == sorted(words for words, _ in leaves())
+    for words, command in leaves():
+        for option in {name for param in command.params for name in param.opts if name.startswith("--")}:
+            assert re.search(rf"`{option}[ `]", sections[words]) or option == "--help", (words, option)
+    for code in ExitCode:
+        assert f"\n| {code.value} | " in page
 
 
 def test_the_url_may_come_from_the_environment(
