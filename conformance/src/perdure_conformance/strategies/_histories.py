@@ -43,6 +43,7 @@ from perdure_conformance.strategies._filters import filters, orders
 
 __all__ = [
     "SETUP",
+    "a_record",
     "histories",
     "maintenance",
     "merges",
@@ -163,11 +164,12 @@ def _a_key(table: str) -> st.SearchStrategy[tuple[str, ...]]:
     return st.sampled_from(_KEYS[table])
 
 
-def _a_record(table: str) -> st.SearchStrategy[dict[str, Any]]:
+def a_record(table: str, value: st.SearchStrategy[Any] = _VALUE) -> st.SearchStrategy[dict[str, Any]]:
+    """The fields of a record with few different values; `value` is what value fields hold."""
     names = TABLES[table].key
     keys = _a_key(table).map(lambda key: dict(zip(names, key, strict=True)))
     required = st.fixed_dictionaries(_REQUIRED.get(table, {}))
-    fields = st.fixed_dictionaries({}, optional=_FIELDS[table])
+    fields = st.fixed_dictionaries({}, optional={n: value if s is _VALUE else s for n, s in _FIELDS[table].items()})
     times = st.just({}) | st.just({}) | st.fixed_dictionaries({}, optional=_GIVEN_TIMES)
     return st.builds(lambda key, *rest: key | {k: v for part in rest for k, v in part.items()}, keys, required, fields, times)
 
@@ -177,8 +179,8 @@ def _conditions() -> st.SearchStrategy[Any]:
 
 
 def _puts(table: str) -> st.SearchStrategy[Put]:
-    several = st.lists(_a_record(table), min_size=1, max_size=3).map(tuple)
-    one = _a_record(table).map(lambda record: (record,))
+    several = st.lists(a_record(table), min_size=1, max_size=3).map(tuple)
+    one = a_record(table).map(lambda record: (record,))
     return st.builds(Put, st.just(table), several, st.sampled_from((False, False, True))) | st.builds(
         Put, st.just(table), one, condition=_conditions()
     )
