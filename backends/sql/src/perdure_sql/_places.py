@@ -181,6 +181,8 @@ def _at_time(session: Session, ns: int, branch: _Branch, time: int, ref: Ref) ->
             seq=upto,
             time=time,
         )
+        if found is None and current.floor > current.fork and time >= _fork_time(session, ns, current):
+            raise _expired(current, format_time(time))  # what came before the floor may be gone
         if found is not None or current.parent is None:
             break
         upto = min(upto, current.fork)
@@ -188,9 +190,18 @@ def _at_time(session: Session, ns: int, branch: _Branch, time: int, ref: Ref) ->
         assert parent is not None
         current = parent
     point = Point(current.id, *found) if found else Point(current.id, 0)
-    if point.seq < current.floor:  # commits near that time may be gone, so which was last is unknown
+    # Below the floor commits may be gone, so which was last is unknown; but at a fork nothing came after it.
+    if point.seq < current.floor and point.seq != upto:
         raise _expired(current, format_time(time))
     return current.at(point)
+
+
+def _fork_time(session: Session, ns: int, branch: _Branch) -> int:
+    if branch.parent is None:
+        return 0
+    parent = _load(session, ns, _BY_NO, branch.parent)
+    assert parent is not None
+    return _nearest(session, ns, parent, branch.fork).time
 
 
 def pinned(session: Session, ns: int, branch: int, seq: int) -> bool:
