@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections import Counter
@@ -9,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from perdure import InvalidInput, StorageError
 
 from perdure_migrate._plan import Note
@@ -97,12 +97,12 @@ def save(report: Report, path: Path, source: Path) -> None:
         StorageError: It cannot be written.
     """
     check_report_path(path, source)
-    text = msgspec.json.format(msgspec.json.encode(report.document()), indent=2)
+    text = json.dumps(report.document(), indent=2, ensure_ascii=False)
     try:
         with tempfile.NamedTemporaryFile(
             dir=path.absolute().parent, prefix=f".{path.name}-", delete=False
         ) as file:
-            file.write(text + b"\n")
+            file.write(text.encode() + b"\n")
         os.replace(file.name, path)
     except OSError as error:
         raise StorageError(

@@ -22,18 +22,18 @@ __all__ = ["register"]
 
 _SHOWN = 20
 
-SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help="A file or a directory; only read.")]
-TargetArgument = Annotated[
+_SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help="A file or a directory; only read.")]
+_TargetArgument = Annotated[
     str, typer.Argument(metavar="TARGET", help="The URL of a store, such as sqlite:///agent.db.")
 ]
-KindOption = Annotated[
+_KindOption = Annotated[
     str | None,
     typer.Option("--kind", metavar="NAME", help="What the source is: nexus, aura; else found out."),
 ]
-MetricOption = Annotated[
+_MetricOption = Annotated[
     str, typer.Option("--metric", metavar="NAME", help="How vectors are compared: cosine, l2 or dot.")
 ]
-ReportOption = Annotated[
+_ReportOption = Annotated[
     Path | None, typer.Option("--report", metavar="FILE", help="Write the whole report here, as JSON.")
 ]
 
@@ -61,17 +61,17 @@ def register(app: typer.Typer) -> None:
 
 
 def _run(
-    source: SourceArgument,
-    target: TargetArgument,
+    source: _SourceArgument,
+    target: _TargetArgument,
     namespace: NamespaceOption = "default",
     branch: BranchOption = "main",
-    kind: KindOption = None,
-    metric: MetricOption = "cosine",
+    kind: _KindOption = None,
+    metric: _MetricOption = "cosine",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be written.")] = False,
     no_backup: Annotated[
         bool, typer.Option("--no-backup", help="Do not back up a target that holds other rows.")
     ] = False,
-    report_to: ReportOption = None,
+    report_to: _ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Migrate: plan, back up, copy, read everything back, report. The word `run` may be left out."""
@@ -94,13 +94,13 @@ def _run(
 
 
 def _verify(
-    source: SourceArgument,
-    target: TargetArgument,
+    source: _SourceArgument,
+    target: _TargetArgument,
     namespace: NamespaceOption = "default",
     branch: BranchOption = "main",
-    kind: KindOption = None,
-    metric: MetricOption = "cosine",
-    report_to: ReportOption = None,
+    kind: _KindOption = None,
+    metric: _MetricOption = "cosine",
+    report_to: _ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare a store with the source that it was migrated from; neither is changed."""
@@ -120,7 +120,7 @@ def _verify(
     _tell(out, report, report_to, Path(source))
 
 
-def _inspect(source: SourceArgument, kind: KindOption = None, as_json: JsonOption = False) -> None:
+def _inspect(source: _SourceArgument, kind: _KindOption = None, as_json: JsonOption = False) -> None:
     """Say what a source is, what it holds, and which classes it names; nothing is written."""
     found = inspect(source, kind=kind)
     classes = {f"{seen.module}.{seen.qualname}": seen.count for seen in found.classes}
