@@ -182,7 +182,7 @@ def _has_length(array: np.ndarray[Any, Any]) -> bool:
     return math.sqrt(math.fsum(float(x) * float(x) for x in array)) > 1e-99
 
 
-_RECORDS: dict[str, Callable[[], st.SearchStrategy[Any]]] = {
+_RECORDS: dict[str, Callable[..., st.SearchStrategy[Any]]] = {
     "memories": memories,
     "links": links,
     "skills": skills,
@@ -191,10 +191,18 @@ _RECORDS: dict[str, Callable[[], st.SearchStrategy[Any]]] = {
 }
 
 
-def records(table: str, space: Space | None = None) -> st.SearchStrategy[Any]:
-    """Records of a table by its name; those of `vectors` need the space."""
+def records(
+    table: str, space: Space | None = None, *, values: st.SearchStrategy[Any] | None = None
+) -> st.SearchStrategy[Any]:
+    """Records of a table.
+
+    Args:
+        table: Its name.
+        space: The space of vectors, which cannot be drawn without one.
+        values: What value fields hold; default: anything that the value codec keeps.
+    """
     if table != "vectors":
-        return _RECORDS[table]()
+        return _RECORDS[table](values)
     if space is None:
         raise ValueError("records of vectors are drawn for a space: records('vectors', space)")
-    return vectors(space)
+    return vectors(space, values)
