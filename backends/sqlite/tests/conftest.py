@@ -8,12 +8,12 @@ from perdure_sql import SqlBackend
 from perdure_sqlite import plugin
 
 
-@pytest.fixture()
+@pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "agent.db"
 
 
-@pytest.fixture()
+@pytest.fixture
 def store(path: Path) -> Iterator[SqlBackend]:
     backend = plugin.open(f"sqlite:///{path}", "test", "rw")
     yield backend

@@ -6,9 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pytest
-
 import perdure
+import pytest
 from perdure import CommitRequest, Context, Put, Ref
 from perdure_sqlite import plugin
 
@@ -22,7 +21,9 @@ def memory(id_: str, text: str | None = None) -> tuple[object, ...]:
 
 
 def put(backend, *rows, branch="main"):
-    return backend.commit(ctx=CTX, request=CommitRequest(branch, perdure.uuid7(), [Put("memories", list(rows))]))
+    return backend.commit(
+        ctx=CTX, request=CommitRequest(branch, perdure.uuid7(), [Put("memories", list(rows))])
+    )
 
 
 def fetch(backend, *ids, at="main"):
@@ -184,7 +185,9 @@ print(store.count(ctx=Context(), table="memories", where=None, at=Ref("main")))
 
 
 def test_a_failing_write_leaves_the_previous_commit(path):
-    done = subprocess.run([sys.executable, "-c", FILE_LIMIT, str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", FILE_LIMIT, str(path)], capture_output=True, text=True, check=False
+    )
     assert done.stdout.split() == ["refused", "storage_error", "1"], done.stderr
     backend = opened(path)
     assert backend.verify(ctx=CTX).ok

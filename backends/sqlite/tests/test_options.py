@@ -1,7 +1,6 @@
 """URLs of SQLite stores."""
 
 import pytest
-
 from perdure import InvalidURL
 from perdure_sqlite import plugin
 

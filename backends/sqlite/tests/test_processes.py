@@ -7,10 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 import perdure
-from perdure import CommitRequest, Context, Increment, Put, Ref
+import pytest
+from perdure import CommitRequest, Context, Put, Ref
 from perdure_sqlite import plugin
 
 CTX = Context()
@@ -18,7 +17,14 @@ SKILLS = perdure.TABLES["skills"]
 
 
 def skill(id_: str, count: int = 0) -> tuple[object, ...]:
-    cells = {"id": id_, "body": "null", "metadata": "null", "tags": (), "success_count": count, "failure_count": 0}
+    cells = {
+        "id": id_,
+        "body": "null",
+        "metadata": "null",
+        "tags": (),
+        "success_count": count,
+        "failure_count": 0,
+    }
     return tuple(cells.get(name) for name in SKILLS.names)
 
 
@@ -45,7 +51,8 @@ store.close(ctx=None)
 
 def run_workers(path: Path, count: int, rounds: int) -> None:
     workers = [
-        subprocess.Popen([sys.executable, "-c", WORK, str(path), str(worker), str(rounds)]) for worker in range(count)
+        subprocess.Popen([sys.executable, "-c", WORK, str(path), str(worker), str(rounds)])
+        for worker in range(count)
     ]
     assert [worker.wait() for worker in workers] == [0] * count
 

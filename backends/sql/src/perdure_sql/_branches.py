@@ -24,7 +24,7 @@ from perdure import (
     uuid7,
 )
 
-from perdure_sql._codec import branch_of, checkpoint_of, columns, record_hash
+from perdure_sql._codec import branch_of, checkpoint_of, columns, record_hash, space_of
 from perdure_sql._commit import load_spaces
 from perdure_sql._database import Session
 from perdure_sql._places import BRANCHES, Arm, place
@@ -291,7 +291,7 @@ def create_space(session: Session, ns: int, space: Space) -> Space:
 
 def add_space(session: Session, ns: int, space: Space) -> Space:
     """Record a space whose name is free."""
-    made = Space(*_definition(space), space.created_at or now_us())
+    made = space_of((*_definition(space), space.created_at or now_us()))
     insert(session, "spaces", ns, *_definition(made), made.created_at)
     bump(session, ns, spaces=1)
     return made

@@ -25,11 +25,11 @@ def compact(database: Database, ctx: Context, ns: int, request: CompactRequest) 
         floors = {no: _floor(session, branch, request) for no, branch in branches.items()}
         pins = _pins(session, ns, branches, floors)
         session.run("DELETE FROM pins WHERE ns = :ns", ns=ns)
-        for branch, seq in sorted(pins):
+        for number, seq in sorted(pins):
             session.run(
                 "INSERT INTO pins (ns, branch, seq) VALUES (:ns, :branch, :seq)",
                 ns=ns,
-                branch=branch,
+                branch=number,
                 seq=seq,
             )
         versions = 0

@@ -43,12 +43,12 @@ class Session:
 
     def count(self, text: str, **values: Any) -> int:
         """Run a statement that changes rows; how many it changed."""
-        return max(0, self.run(text, **values).rowcount)
+        return max(0, int(self.run(text, **values).rowcount))
 
     def many(self, text: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """Run a statement once for each mapping; how many rows changed."""
         statement = self.dialect.statement(text)
-        return max(0, self.raw.cursor().executemany(statement.sql, map(statement.bind, rows)).rowcount)
+        return max(0, int(self.raw.cursor().executemany(statement.sql, map(statement.bind, rows)).rowcount))
 
     def bulk(self, text: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run a statement with positional placeholders once for each row."""

@@ -75,7 +75,7 @@ class Dialect(ABC):
         found = self._compiled.get(text)
         if found is None:
             compiled = sa.text(text).compile(dialect=self._sqlalchemy)
-            found = Statement(str(compiled), compiled.positiontup)  # type: ignore[attr-defined]
+            found = Statement(str(compiled), compiled.positiontup)
             with self._lock:
                 if len(self._compiled) > 2000:  # filter shapes are the caller's, so bound what they cost
                     self._compiled.clear()

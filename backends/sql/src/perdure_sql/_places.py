@@ -181,7 +181,8 @@ def _at_time(session: Session, ns: int, branch: _Branch, time: int, ref: Ref) ->
             seq=upto,
             time=time,
         )
-        if found is None and current.floor > current.fork and time >= _fork_time(session, ns, current):
+        hidden = found is None and upto > current.fork < current.floor
+        if hidden and time >= _fork_time(session, ns, current):
             raise _expired(current, format_time(time))  # what came before the floor may be gone
         if found is not None or current.parent is None:
             break

@@ -78,7 +78,7 @@ class RowReader:
             cells = session.raw.execute(statement.sql, statement.bind(values)).fetchone()
         except UnicodeEncodeError:
             return None
-        if cells is None or (lead == 3 and not cells[1] <= at.seq <= cells[2]):  # type: ignore[operator]
+        if cells is None or (lead == 3 and not cells[1] <= at.seq <= cells[2]):
             return None
         return () if cells[0] else self.decode(cells[lead:])
 

@@ -6,6 +6,7 @@ import sqlite3
 
 from perdure_sql import SCHEMA_VERSION
 from perdure_sql.upgrade import upgrade
+
 from perdure_sqlite._schema import begin_immediate
 
 __all__ = ["upgrade_file"]
