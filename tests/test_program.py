@@ -85,12 +85,20 @@ def records(name: str) -> list[Any]:
         "memories": lambda i: Memory(
             id=f"m{i}", kind="fact", text=f"text {i}", content={"n": i, 2: (b"\0", 1 + 2j)}, importance=i / 4
         ),
-        "links": lambda i: Link(id=f"l{i}", source=f"m{i}", target=f"m{i + 1}", relation="causes", weight=i / 2),
-        "skills": lambda i: Skill(id=f"s{i}", name=f"skill {i}", trigger=f"error {i}|timeout", confidence=i / 4),
+        "links": lambda i: Link(
+            id=f"l{i}", source=f"m{i}", target=f"m{i + 1}", relation="causes", weight=i / 2
+        ),
+        "skills": lambda i: Skill(
+            id=f"s{i}", name=f"skill {i}", trigger=f"error {i}|timeout", confidence=i / 4
+        ),
         "traces": lambda i: Trace(id=f"t{i}", intent="mend", step=i, steps=[i, {"deep": {i}}], causes=["m0"]),
         "vectors": lambda i: Vector(space="free", id=f"v{i}", values=np.array([i, 1], "<f4"), text="free"),
         "states": lambda i: State(
-            kind="net", id=f"x{i}", data={"step": i}, payload=b"w" * 70_000 * i, parents=[f"x{i - 1}"] if i else []
+            kind="net",
+            id=f"x{i}",
+            data={"step": i},
+            payload=b"w" * 70_000 * i,
+            parents=[f"x{i - 1}"] if i else [],
         ),
     }
     return [made[name](i) for i in range(3)]
@@ -158,7 +166,11 @@ def own_methods(store: Any) -> None:
     for name in ("memories", "links", "skills", "states"):
         store.table(name).put(records(name))
     assert [link.id for link in store.links.neighbors("m1")] == ["l1", "l0"]
-    assert [(step.depth, step.link.id) for step in store.links.chain("m0")] == [(1, "l0"), (2, "l1"), (3, "l2")]
+    assert [(step.depth, step.link.id) for step in store.links.chain("m0")] == [
+        (1, "l0"),
+        (2, "l1"),
+        (3, "l2"),
+    ]
     assert [skill.id for skill in store.skills.matching("error 1")] == ["s1"]
     store.skills.record_outcome("s1", success=False, at=NOW)
     assert (store.skills["s1"].failure_count, store.skills["s1"].last_used_at) == (1, NOW)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import perdure
@@ -16,14 +15,14 @@ from perdure_conformance.strategies import histories
 
 _RUNS = itertools.count()
 _FEW = settings(
-    max_examples=max(10, settings().max_examples // 4),
+    max_examples=max(10, settings().max_examples // 6),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
 
 @pytest.fixture
-def urls(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    yield f"memory://{tmp_path.name}", f"sqlite:///{tmp_path}/other.db"
+def urls(tmp_path: Path) -> tuple[str, str]:
+    return f"memory://{tmp_path.name}", f"sqlite:///{tmp_path}/other.db"
 
 
 @_FEW

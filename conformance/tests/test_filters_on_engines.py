@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,16 @@ _RUNS = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+def urls(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     path: Path = tmp_path_factory.mktemp("filters") / "filters.db"
-    yield "memory://filters-on-engines", f"sqlite:///{path}"
+    return "memory://filters-on-engines", f"sqlite:///{path}"
 
 
 def some_records(table: str) -> st.SearchStrategy[list[Any]]:
     """Records with few, shared values, so that filters tell some from others; and odd ones, cut short."""
-    shared = a_record(table, plain_values(4)).map(lambda f: f | {"space": "free"} if table == "vectors" else f)
+    shared = a_record(table, plain_values(4)).map(
+        lambda f: f | {"space": "free"} if table == "vectors" else f
+    )
     one = st.tuples(shared, st.integers(0, 9)).map(lambda pair: {**pair[0], "id": f"r{pair[1]}"})
     odd = records(table, _SPACE, values=plain_values(4)).map(short)
     return st.lists(one | one | one | odd, max_size=6)
@@ -50,7 +51,11 @@ def short(record: Any) -> Any:
 @pytest.mark.parametrize("table", TABLES)
 @settings(
     max_examples=max(15, settings().max_examples // 8),
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.function_scoped_fixture,
+    ],
 )
 @given(data=st.data())
 def test_any_filter_gives_the_same_rows_in_the_same_order(

@@ -11,7 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from perdure_conformance.machines import machine_for
 
 #: A run of the machine makes tens of commits and looks at every row after each, so that fewer runs do.
-RUNS = max(10, settings().max_examples // 4)
+RUNS = max(10, settings().max_examples // 8)
 
 
 @pytest.mark.parametrize("engine", ["memory", "sqlite"])

@@ -23,7 +23,11 @@ SPACES = [
 BY_NAME = {space.name: space for space in SPACES}
 SETTINGS = settings(
     max_examples=max(20, settings().max_examples // 6),
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.function_scoped_fixture,
+    ],
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from perdure import ABSENT, TABLES, Commit, Committed, MergeResult, Options, PerdureError, Snapshot, Store
 
+from perdure_conformance._plain import plain
 from perdure_conformance.driver._steps import (
     Compact,
     CreateSpace,
@@ -26,7 +27,6 @@ from perdure_conformance.driver._steps import (
     Merge,
     Place,
     Purge,
-    Put,
     Revert,
     Search,
     Step,
@@ -37,7 +37,6 @@ from perdure_conformance.driver._steps import (
     Without,
     Write,
 )
-from perdure_conformance._plain import plain
 
 __all__ = ["Outcome", "Resolver", "perform"]
 

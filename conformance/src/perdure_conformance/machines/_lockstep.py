@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -119,7 +120,9 @@ class Lockstep:
             assert found == version.commit, f"{table} {key} on {name} is of {found}, not of {version.commit}"
         for (table, key), counts in self.model.counters.items():
             counter = store.table(table).counters(_given(key))
-            assert (counter.accessed_at, counter.access_count) == counts, f"counters of {table} {key}: {counter}"
+            assert (counter.accessed_at, counter.access_count) == counts, (
+                f"counters of {table} {key}: {counter}"
+            )
 
 
 def run_history(store: Store, history: Sequence[Step], *, check_each: bool = False) -> Lockstep:
@@ -161,10 +164,10 @@ def _check_hits(step: Search, found: list[Any], every: list[Any]) -> None:
     for key, score in found:
         assert key in scores, f"{step}: {key} should not be found"
         assert abs(score - scores[key]) <= margin, f"{step}: {key} scores {scores[key]}, not {score}"
-    for (key, score), (after, lower) in zip(found, found[1:], strict=False):
-        assert score > lower or (score == lower and key < after), f"{step}: {key} and {after} are out of order"
+    for (key, score), (after, lower) in itertools.pairwise(found):
+        assert score > lower or (score == lower and key < after), (
+            f"{step}: {key} and {after} are out of order"
+        )
     missed = [score for key, score in every if key not in dict(found)]
     if found and missed:
         assert max(missed) <= found[-1][1] + margin, f"{step}: a nearer vector was left out"
-
-

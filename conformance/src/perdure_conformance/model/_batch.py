@@ -7,10 +7,10 @@ from typing import Any
 
 from perdure import TABLES, Space
 
+from perdure_conformance._plain import Entry, Plain, entry_of, plain, plain_cell
 from perdure_conformance.driver._steps import Delete, Increment, Put, Update
 from perdure_conformance.model._graph import Refused, Snapshot
 from perdure_conformance.model._join import owner_entry, vector_entries
-from perdure_conformance._plain import Entry, Plain, entry_of, plain, plain_cell
 
 __all__ = ["Batch"]
 
@@ -41,7 +41,9 @@ class Batch:
             self._demand(write.condition, *(entry_of(write.table, fields) for fields in write.records))
             for fields in write.records:
                 space = self._spaces.get(fields.get("space", ""))
-                self._put(write.table, plain(write.table, fields, space.dtype if space else None), write.insert)
+                self._put(
+                    write.table, plain(write.table, fields, space.dtype if space else None), write.insert
+                )
         elif isinstance(write, Update):
             self._update(write)
         elif isinstance(write, Increment):

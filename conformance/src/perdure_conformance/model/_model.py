@@ -190,9 +190,7 @@ class Model:
         if parent is None:
             raise Refused("InvalidInput")
         source = self.graph.lines[parent]
-        return self.merge_commit(
-            source.head, Merge(Place(source.name), step.branch, step.strategy), commit
-        )
+        return self.merge_commit(source.head, Merge(Place(source.name), step.branch, step.strategy), commit)
 
     def merge_commit(self, source: str | None, step: Merge, commit: Commit | None) -> dict[str, Any]:
         """Merge a commit."""
@@ -412,7 +410,9 @@ def selected(step: Merge) -> dict[str, frozenset[tuple[str, ...]] | None] | None
     """What a selective merge is about: table → keys (None: all); None for a whole merge."""
     if step.tables is None and step.keys is None:
         return None
-    chosen: dict[str, frozenset[tuple[str, ...]] | None] = {t: frozenset(k) for t, k in (step.keys or {}).items()}
+    chosen: dict[str, frozenset[tuple[str, ...]] | None] = {
+        t: frozenset(k) for t, k in (step.keys or {}).items()
+    }
     return chosen | dict.fromkeys(step.tables or ())
 
 

@@ -81,7 +81,10 @@ SETUP: tuple[Step, ...] = (
         ),
     ),
     Fork("a", Place("main")),
-    Write("a", (Update("memories", ("m1",), {"tags": ["b", "c"], "tier": 2}), Increment("s1", {"success_count": 2}))),
+    Write(
+        "a",
+        (Update("memories", ("m1",), {"tags": ["b", "c"], "tier": 2}), Increment("s1", {"success_count": 2})),
+    ),
     Fork("b", Place("a")),
 )
 
@@ -91,7 +94,14 @@ _KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "skills": (("s1",), ("s2",)),
     "traces": (("t1",), ("t2",)),
     "states": (("k", "x"), ("k/~", "y")),
-    "vectors": (("mem", "m1"), ("mem", "m2"), ("st", "k/x"), ("st", "k~1~0/y"), ("free", "f1"), ("free", "f2")),
+    "vectors": (
+        ("mem", "m1"),
+        ("mem", "m2"),
+        ("st", "k/x"),
+        ("st", "k~1~0/y"),
+        ("free", "f1"),
+        ("free", "f2"),
+    ),
 }
 _TEXT = st.sampled_from(("a", "ab", "b", "é", "😀"))
 _VALUE = st.sampled_from((None, 1, 1.0, True, "a", {"a": [1, {"b": None}]}, [1, 2], (1,), b"\0", {1, 2}))
@@ -148,7 +158,9 @@ _STRATEGY: st.SearchStrategy[Any] = st.sampled_from(("fail", "ours", "theirs", "
 
 
 def _tables() -> st.SearchStrategy[str]:
-    return st.sampled_from(("memories", "memories", "vectors", "vectors", "skills", "states", "links", "traces"))
+    return st.sampled_from(
+        ("memories", "memories", "vectors", "vectors", "skills", "states", "links", "traces")
+    )
 
 
 def _branches() -> st.SearchStrategy[str]:
@@ -157,7 +169,9 @@ def _branches() -> st.SearchStrategy[str]:
 
 def _places() -> st.SearchStrategy[Place]:
     heads = _branches().map(Place)
-    return heads | heads | st.builds(Place, _branches(), st.integers(1, 4)) | st.sampled_from(_MARKS).map(Place)
+    return (
+        heads | heads | st.builds(Place, _branches(), st.integers(1, 4)) | st.sampled_from(_MARKS).map(Place)
+    )
 
 
 def _a_key(table: str) -> st.SearchStrategy[tuple[str, ...]]:
@@ -169,9 +183,17 @@ def a_record(table: str, value: st.SearchStrategy[Any] = _VALUE) -> st.SearchStr
     names = TABLES[table].key
     keys = _a_key(table).map(lambda key: dict(zip(names, key, strict=True)))
     required = st.fixed_dictionaries(_REQUIRED.get(table, {}))
-    fields = st.fixed_dictionaries({}, optional={n: value if s is _VALUE else s for n, s in _FIELDS[table].items()})
+    fields = st.fixed_dictionaries(
+        {}, optional={n: value if s is _VALUE else s for n, s in _FIELDS[table].items()}
+    )
     times = st.just({}) | st.just({}) | st.fixed_dictionaries({}, optional=_GIVEN_TIMES)
-    return st.builds(lambda key, *rest: key | {k: v for part in rest for k, v in part.items()}, keys, required, fields, times)
+    return st.builds(
+        lambda key, *rest: key | {k: v for part in rest for k, v in part.items()},
+        keys,
+        required,
+        fields,
+        times,
+    )
 
 
 def _conditions() -> st.SearchStrategy[Any]:
@@ -243,7 +265,9 @@ def merges() -> st.SearchStrategy[Step]:
 def reverts() -> st.SearchStrategy[Revert]:
     """Reverts of commits of the same or another branch."""
     parents = st.sampled_from((None, None, 0, 1, 2))
-    return st.builds(Revert, _branches(), _places(), parents, _STRATEGY, st.sampled_from((False, False, True)))
+    return st.builds(
+        Revert, _branches(), _places(), parents, _STRATEGY, st.sampled_from((False, False, True))
+    )
 
 
 def namings() -> st.SearchStrategy[Step]:
@@ -264,7 +288,10 @@ def maintenance() -> st.SearchStrategy[Step]:
     def keyed(kind: Any, *rest: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
         return _tables().flatmap(
             lambda table: st.builds(
-                kind, st.just(table), st.lists(_a_key(table), min_size=1, max_size=2, unique=True).map(tuple), *rest
+                kind,
+                st.just(table),
+                st.lists(_a_key(table), min_size=1, max_size=2, unique=True).map(tuple),
+                *rest,
             )
         )
 
@@ -303,7 +330,9 @@ def reads() -> st.SearchStrategy[Step]:
 
 def steps() -> st.SearchStrategy[Step]:
     """Any step."""
-    return st.one_of(writes(), writes(), writes(), namings(), merges(), merges(), reverts(), maintenance(), reads())
+    return st.one_of(
+        writes(), writes(), writes(), namings(), merges(), merges(), reverts(), maintenance(), reads()
+    )
 
 
 def histories(max_size: int = 25) -> st.SearchStrategy[list[Step]]:

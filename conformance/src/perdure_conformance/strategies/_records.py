@@ -78,7 +78,9 @@ def keys() -> st.SearchStrategy[str]:
 def _times() -> st.SearchStrategy[datetime]:
     plain = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30))
     zones = st.sampled_from([UTC, timezone(timedelta(hours=-11)), timezone(timedelta(hours=14))])
-    return st.builds(lambda moment, zone: moment.replace(tzinfo=zone), plain, zones) | st.sampled_from(_MOMENTS)
+    return st.builds(lambda moment, zone: moment.replace(tzinfo=zone), plain, zones) | st.sampled_from(
+        _MOMENTS
+    )
 
 
 def _tags(limit: int | None = None) -> st.SearchStrategy[list[str]]:
@@ -115,7 +117,9 @@ def _field(table: str, column: Column, inner: st.SearchStrategy[Any]) -> st.Sear
     return st.none() | drawn if column.nullable or column.kind == "time" else drawn
 
 
-def _records(table: str, record: type[Record], inner: st.SearchStrategy[Any] | None) -> st.SearchStrategy[Any]:
+def _records(
+    table: str, record: type[Record], inner: st.SearchStrategy[Any] | None
+) -> st.SearchStrategy[Any]:
     any_value = values(max_leaves=6) if inner is None else inner
     fields = {c.name: _field(table, c, any_value) for c in TABLES[table].columns}
     return st.fixed_dictionaries(fields).map(lambda drawn: record(**drawn))
@@ -129,7 +133,9 @@ def memories(content: st.SearchStrategy[Any] | None = None) -> st.SearchStrategy
 def links(context: st.SearchStrategy[Any] | None = None) -> st.SearchStrategy[Link]:
     """Links, with ids of their own or derived ones; their ends need not exist."""
     derived = st.builds(
-        lambda link: Link(source=link.source, target=link.target, relation=link.relation, context=link.context),
+        lambda link: Link(
+            source=link.source, target=link.target, relation=link.relation, context=link.context
+        ),
         _records("links", Link, context),
     )
     return _records("links", Link, context) | derived
