@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from math import isfinite
@@ -13,6 +14,7 @@ import msgspec
 import numpy as np
 
 from perdure import InvalidRecord, Table, parse_time, values
+from perdure._intake import BATCH_ROWS
 
 __all__ = ["JsonLines"]
 
@@ -26,6 +28,7 @@ class JsonLines:
         line: The number of the line that was read last, from 1.
         count: How many records there were so far.
         ended: Whether the stream has ended.
+        recent: Line and fields of the last records: `put` encodes them in blocks of no more.
     """
 
     def __init__(self, stream: BinaryIO, table: Table, progress: Callable[[int], None] | None = None) -> None:
@@ -35,6 +38,7 @@ class JsonLines:
         self.line = 0
         self.count = 0
         self.ended = False
+        self.recent: deque[tuple[int, dict[str, Any]]] = deque(maxlen=BATCH_ROWS)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for raw in self._stream:
@@ -42,7 +46,12 @@ class JsonLines:
             text = raw.strip()
             if not text:
                 continue
-            fields = self._fields(text)
+            try:
+                fields = self._fields(text)
+            except InvalidRecord as error:
+                error.detail["line"] = self.line
+                raise
+            self.recent.append((self.line, fields))
             self.count += 1
             if self._progress is not None and not self.count % 256:
                 self._progress(self.count)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from perdure import AlreadyExists, Collection, Committed, InvalidRecord, NotFound, PerdureError, Store
+from perdure import AlreadyExists, Collection, Committed, InvalidRecord, NotFound, PerdureError, Row, Store
 from perdure._payload import PayloadWriter
 from perdure._rows import codec
 from perdure.cli._forms import Document
@@ -32,6 +32,8 @@ __all__ = ["register"]
 
 #: Records checked at a time by a dry run.
 CHECKED_AT_ONCE = 1_000
+
+Encode = Callable[[dict[str, Any]], Row]
 
 
 def register(app: typer.Typer) -> None:
@@ -75,18 +77,22 @@ def put(
             with open_store(url, namespace=namespace, branch=branch, create=True) as store:
                 records = store.table(table)
                 write = records.insert if insert else records.put
-                found = _put(lines, write, chunk, options)
+                found = _put(lines, write, chunk, options, _encoder(table, store))
     out.document({"table": table, **found})
 
 
 def _put(
-    lines: JsonLines, write: Callable[..., Committed | None], chunk: int | None, options: dict[str, Any]
+    lines: JsonLines,
+    write: Callable[..., Committed | None],
+    chunk: int | None,
+    options: dict[str, Any],
+    encode: Encode,
 ) -> Document:
     written = commits = 0
     last: str | None = None
     records = iter(lines)
     while not lines.ended:
-        with _line_told(lines, chunk):
+        with _line_told(lines, encode, chunk):
             result = write(islice(records, chunk), **options)
         if result is not None and result.commit is not None:
             written, commits, last = written + result.written, commits + 1, result.commit.id
@@ -94,20 +100,38 @@ def _put(
 
 
 @contextmanager
-def _line_told(lines: JsonLines, chunk: int | None = None) -> Iterator[None]:
+def _line_told(lines: JsonLines, encode: Encode, chunk: int | None = None) -> Iterator[None]:
     """Say in an error which line it is about, and how many records were committed before."""
     before = lines.count
     try:
         yield
     except PerdureError as error:
-        if isinstance(error, InvalidRecord | NotFound) and lines.line and not lines.ended:
-            error.message = f"line {lines.line}: {error.message}"
-            error.detail["line"] = lines.line
+        if isinstance(error, InvalidRecord | NotFound):
+            line = error.detail.get("line") or _faulty(lines, encode, error.message)
+            if line is not None:
+                error.message = f"line {line}: {error.message}"
+                error.detail["line"] = line
         if chunk is not None:
             error.detail["committed"] = before
             if before:
                 error.message += f" (the first {before} records were committed)"
         raise
+
+
+def _encoder(table: str, store: Store | None) -> Encode:
+    rows, payloads, spaces = codec(table), PayloadWriter(), _spaces(store)
+    return lambda fields: rows.encode(fields, spaces, payloads)
+
+
+def _faulty(lines: JsonLines, encode: Encode, message: str) -> int | None:
+    """The line of the record that is refused with this message, among those encoded last."""
+    for line, fields in lines.recent:
+        try:
+            encode(fields)
+        except PerdureError as error:
+            if error.message == message:
+                return line
+    return None
 
 
 def _check(lines: JsonLines, table: str, insert: bool, url: str, namespace: str, branch: str) -> Document:
@@ -125,14 +149,13 @@ def _check(lines: JsonLines, table: str, insert: bool, url: str, namespace: str,
 
 
 def _check_lines(lines: JsonLines, table: str, insert: bool, store: Store | None) -> int:
-    rows, payloads, known = codec(table), PayloadWriter(), 0
-    records, spaces = iter(lines), _spaces(store)
+    schema, encode = table_of(table), _encoder(table, store)
+    records, known = iter(lines), 0
     while not lines.ended:
         keys = []
-        with _line_told(lines):
+        with _line_told(lines, encode):
             for fields in islice(records, CHECKED_AT_ONCE):
-                row = rows.encode(fields, spaces, payloads)
-                keys.append(rows.table.key_of(row))
+                keys.append(schema.key_of(encode(fields)))
         if store is not None:
             known += _known(store.table(table), keys, insert)
     return known
