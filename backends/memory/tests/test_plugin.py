@@ -6,11 +6,19 @@ from collections.abc import Iterator
 
 import perdure_memory
 import pytest
-from perdure._capabilities import CAPABILITIES
-from perdure._errors import InvalidInput, InvalidRef, InvalidURL, NotFound, PermissionDenied
-from perdure._names import parse_ref
-from perdure._schema import TABLES
-from perdure._types import CommitRequest, Context, Put
+from perdure import (
+    CAPABILITIES,
+    TABLES,
+    CommitRequest,
+    Context,
+    InvalidInput,
+    InvalidRef,
+    InvalidURL,
+    NotFound,
+    PermissionDenied,
+    Put,
+    parse_ref,
+)
 
 CTX = Context()
 MAIN = parse_ref("main")

@@ -7,9 +7,7 @@ from importlib.metadata import version
 from typing import Literal
 from urllib.parse import urlsplit
 
-from perdure._capabilities import SPEC_VERSION, Description, Support
-from perdure._errors import InvalidInput, InvalidRef, InvalidURL
-from perdure._names import check_name
+from perdure import SPEC_VERSION, Description, InvalidInput, InvalidRef, InvalidURL, Support, check_name
 from perdure.kit import KitBackend
 
 from perdure_memory._storage import MemoryStorage

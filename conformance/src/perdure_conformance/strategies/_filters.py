@@ -11,8 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
-from perdure._errors import InvalidFilter
-from perdure._schema import Row, Table
+from perdure import InvalidFilter, Row, Table
 from perdure.filters import (
     COUNTERS,
     And,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from perdure._errors import InvalidInput
+from perdure import InvalidInput
 
 __all__ = ["Limits"]
 

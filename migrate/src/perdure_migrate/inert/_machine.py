@@ -16,7 +16,7 @@ from fractions import Fraction
 from itertools import islice
 from typing import Any
 
-from perdure._errors import InvalidRecord, PerdureError
+from perdure import InvalidRecord, PerdureError
 
 from perdure_migrate.inert._graph import measure, resolve
 from perdure_migrate.inert._limits import Limits

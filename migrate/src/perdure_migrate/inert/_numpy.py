@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from perdure._errors import PerdureError
+from perdure import PerdureError
 
 from perdure_migrate.inert._stand_in import Opaque
 

@@ -7,7 +7,7 @@ import zlib
 import zoneinfo
 from typing import Any, BinaryIO
 
-from perdure._errors import InvalidInput, InvalidRecord
+from perdure import InvalidInput, InvalidRecord
 
 from perdure_migrate.inert._limits import Limits
 from perdure_migrate.inert._machine import Machine

@@ -20,7 +20,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, SafeUUID
 
-from perdure._errors import PerdureError
+from perdure import PerdureError
 
 from perdure_migrate.inert._numpy import REBUILDERS as _NUMPY_REBUILDERS
 
