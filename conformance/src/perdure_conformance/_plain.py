@@ -22,7 +22,11 @@ Plain: TypeAlias = dict[str, Any]
 #: The address of a row: table name and key.
 Entry: TypeAlias = tuple[str, tuple[str, ...]]
 
-DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    "float16": np.dtype("<f2"),
+    "float32": np.dtype("<f4"),
+    "float64": np.dtype("<f8"),
+}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

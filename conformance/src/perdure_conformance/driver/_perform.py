@@ -115,6 +115,7 @@ def _write(store: Store, step: Write, resolver: Resolver, commit_id: str) -> Any
 def _write_once(here: Store, step: Write, resolver: Resolver, commit_id: str) -> Committed:
     said: dict[str, Any] = {"commit_id": commit_id, "check_references": step.check_references}
     said |= {"message": f"step {commit_id}", "author": "conformance"}
+    done: Committed | None
     if len(step.writes) == 1:
         done = _submit(here, step.writes[0], step.branch, resolver, said)
     else:
@@ -224,7 +225,8 @@ def _mark(store: Store, step: Mark, resolver: Resolver, commit_id: str) -> Any:
 
 
 def _unmark(store: Store, step: Unmark, resolver: Resolver, commit_id: str) -> Any:
-    return store.checkpoints.delete(step.name), None
+    store.checkpoints.delete(step.name)
+    return None, None
 
 
 def _create_space(store: Store, step: CreateSpace, resolver: Resolver, commit_id: str) -> Any:

@@ -186,7 +186,9 @@ def a_record(table: str, value: st.SearchStrategy[Any] = _VALUE) -> st.SearchStr
     fields = st.fixed_dictionaries(
         {}, optional={n: value if s is _VALUE else s for n, s in _FIELDS[table].items()}
     )
-    times = st.just({}) | st.just({}) | st.fixed_dictionaries({}, optional=_GIVEN_TIMES)
+    times: st.SearchStrategy[dict[str, Any]] = (
+        st.just({}) | st.just({}) | st.fixed_dictionaries({}, optional=_GIVEN_TIMES)
+    )
     return st.builds(
         lambda key, *rest: key | {k: v for part in rest for k, v in part.items()},
         keys,
