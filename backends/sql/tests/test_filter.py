@@ -3,9 +3,8 @@
 import math
 import sqlite3
 
-import pytest
-
 import perdure
+import pytest
 from perdure.filters import F, Not, matcher
 from perdure_sql._filter import push
 from perdure_sql._tables import metadata
@@ -78,9 +77,8 @@ FILTERS = [
 def selected(dialect, pushed, rows):
     with sqlite3.connect(":memory:") as db:
         names = ", ".join(f'"{name}"' for name in TABLE.names)
-        db.execute(
-            f"CREATE TABLE v ({', '.join(f'{c.name!r} {c.type}' for c in metadata().tables['memories'].columns if c.name in TABLE.names)})"
-        )
+        stored = [c for c in metadata().tables["memories"].columns if c.name in TABLE.names]
+        db.execute(f"CREATE TABLE v ({', '.join(f'{c.name!r} {c.type}' for c in stored)})")
         encode = perdure_encode()
         db.executemany(
             f"INSERT INTO v ({names}) VALUES ({', '.join('?' * len(TABLE.names))})", map(encode, rows)
