@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,10 @@ __all__ = ["decode", "is_plain"]
 
 _from_json = msgspec.json.Decoder().decode
 _to_json = msgspec.json.Encoder().encode
+
+
+#: Digits that an integer beyond int64 has at least.
+_LONG = re.compile(r"[0-9]{19}")
 
 
 def is_plain(text: str) -> bool:
@@ -51,7 +56,9 @@ def decode(text: str, *, limits: Limits = DEFAULT_LIMITS, trusted: bool = False)
                 if len(text) > 2 * limits.max_depth or limits is not DEFAULT_LIMITS:
                     check_bounds(text, limits, tagged=False)
                 tree = _from_json(text)
-                return tree if _to_json(tree) == text.encode() else _decode(text, limits)
+                if _to_json(tree) != text.encode() or _LONG.search(text):
+                    return _decode(text, limits)
+                return tree
             return _from_json(text)
         if trusted and '{"$' not in text:
             return _from_json(text)
@@ -76,10 +83,28 @@ def _decode(text: str, limits: Limits) -> object:
             )
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise _malformed(text, error) from error
+    if _LONG.search(text):
+        _check_integers(tree)
     # in text without tags, `$` keys can only follow a comma, where canonical text has strings of a list
     if not tagged and ',"$' not in text:
         return tree
     return _Builder(limits).document(tree)
+
+
+def _check_integers(tree: Json) -> None:
+    """Refuse a bare integer beyond int64: it is written as `$int`, which every JSON reader keeps."""
+    waiting: list[Any] = [tree]
+    while waiting:
+        item = waiting.pop()
+        if type(item) is int:
+            if not -(2**63) <= item < 2**63:
+                raise InvalidRecord(
+                    "the value's text holds a bare integer beyond int64: write values with `encode`"
+                )
+        elif type(item) is list:
+            waiting += item
+        elif type(item) is dict:
+            waiting += item.values()
 
 
 def _malformed(text: object, error: Exception) -> InvalidRecord:

@@ -1,10 +1,12 @@
-"""How floats are written (VA-003), against a spelling that is made from `repr` alone."""
+"""How numbers are written (VA-003, VA-004), floats against a spelling that is made from `repr` alone."""
 
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perdure import InvalidRecord
 from perdure.values import decode, encode
 
 
@@ -37,3 +39,23 @@ def test_a_float_has_one_spelling(number: float) -> None:
     again = decode(spelled(number))
     assert isinstance(again, float)
     assert struct.pack(">d", again) == struct.pack(">d", number)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9223372036854775808",
+        "[-9223372036854775809]",
+        '{"a":[99999999999999999999]}',
+        '{"$tuple":[9223372036854775808]}',
+    ],
+)
+def test_a_bare_integer_beyond_int64_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRecord):
+        decode(text)
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63)])
+def test_the_ends_of_int64_are_bare(number: int) -> None:
+    assert encode([number, "9" * 30]) == f'[{number},"{"9" * 30}"]'
+    assert decode(f"[{number}]") == [number]
