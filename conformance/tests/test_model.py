@@ -1,10 +1,11 @@
-"""The model by itself: small histories whose outcome is plain to see, without any store."""
+"""The model by itself: small histories whose outcome is plain to see."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
 
+import perdure
 import pytest
 from perdure import Commit, Space
 from perdure_conformance.driver import (
@@ -31,6 +32,7 @@ from perdure_conformance.driver import (
     Without,
     Write,
 )
+from perdure_conformance.machines import Lockstep
 from perdure_conformance.model import Model
 from perdure_conformance.model._reads import score
 
@@ -99,6 +101,21 @@ def test_a_refused_batch_changes_nothing(story: Story, write: Any, error: str) -
     before = dict(story.model.head_rows("main"))
     assert story(Write("main", (Put("memories", ({"id": "new"},)), write))) == error
     assert story.model.head_rows("main") == before
+
+
+@pytest.mark.parametrize("looked_at_first", [True, False])
+def test_references_are_checked_of_written_rows_only(story: Story, looked_at_first: bool) -> None:
+    dangling = Write("main", (Put("skills", ({"id": "s", "trace_id": "gone"},)),))
+    trace, skill = Put("traces", ({"id": "t", "skill_id": "s"},)), Put("skills", ({"id": "other"},))
+    batch = Write("main", (trace, skill) if looked_at_first else (skill, trace), check_references=True)
+    story(dangling)
+    assert story(batch) == (True, 2, 0, False)
+    with perdure.open("memory://") as store:
+        lockstep = Lockstep([store])
+        for step in (dangling, batch):
+            outcome = lockstep.run(step)
+            assert outcome is not None
+            assert outcome.error is None
 
 
 def test_vectors_go_with_their_row_and_come_back_with_it(story: Story) -> None:

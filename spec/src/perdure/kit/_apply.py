@@ -277,9 +277,9 @@ class _Batch:
                     )
 
     def check_references(self) -> None:
-        """On request, no written row refers to an absent one."""
+        """On request, no written row refers to an absent one; rows that were only looked at do not count."""
         for name, rows in list(self._after.items()):
-            table = TABLES[name]
+            table, before = TABLES[name], self._before[name]
             for column in table.columns:
                 if column.references is None:
                     continue
@@ -287,7 +287,7 @@ class _Batch:
                 live = [
                     (key, row[place])
                     for key, row in rows.items()
-                    if row is not None and row[place] is not None
+                    if row is not None and row is not before[key] and row[place] is not None
                 ]
                 found = self._load(TABLES[column.references], [(to,) for _, to in live])  # type: ignore[misc]
                 for key, to in live:
