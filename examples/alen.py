@@ -1,12 +1,12 @@
 """ALEN, "training that resumes": checkpoints every N steps, a crash, and the same weights to the last bit.
 
-    python examples/alen.py [URL]     (default: memory://alen; try sqlite:///alen.db, twice)
+python examples/alen.py [URL]     (default: memory://alen; try sqlite:///alen.db, twice)
 """
 
 import sys
+from typing import Any
 
 import numpy as np
-
 import perdure
 from perdure import F, Memory, State, Store, Trace, Vector, values
 
@@ -109,7 +109,8 @@ def same(a: Weights, b: Weights) -> bool:
 def check_history(store: Store, until: int) -> None:
     """The training history as an Arrow table: whole, in order, and going down."""
     history = store.traces.to_arrow(F.intent == "train", order_by="step", columns=["step", "metrics"])
-    losses = np.array([values.decode(text)["loss"] for text in history["metrics"].to_pylist()])
+    metrics: list[Any] = [values.decode(text) for text in history["metrics"].to_pylist()]
+    losses = [step["loss"] for step in metrics]
     print(f"  {history.num_rows} steps, loss {losses[0]:.3f} at first, {losses[-1]:.2g} at last")
     assert history["step"].to_pylist() == list(range(1, until + 1)), "no step is missing, none is there twice"
     assert losses[-1] < losses[0]

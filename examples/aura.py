@@ -1,6 +1,6 @@
 """AURA, "not just what happened, but why": states with causes, futures tried on branches, what-if.
 
-    python examples/aura.py [URL]     (default: memory://aura; try sqlite:///aura.db, twice)
+python examples/aura.py [URL]     (default: memory://aura; try sqlite:///aura.db, twice)
 """
 
 import sys
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-
 import perdure
 from perdure import Link, Memory, State, Store, Trace, uuid7
 
@@ -138,7 +137,9 @@ def main(url: str) -> None:
 
     print("Save states with their causes")
     start, _ = save_state(store, agent, {"energy": 10.0, "reward": 0.0}, why="woke up")
-    set_budget, _ = save_state(store, budget, {"limit": 100, "losses": [0.5, float("nan")]}, why="daily budget")
+    set_budget, _ = save_state(
+        store, budget, {"limit": 100, "losses": [0.5, float("nan")]}, why="daily budget"
+    )
     hot, overheated = save_state(
         store,
         budget,

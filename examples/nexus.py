@@ -1,6 +1,6 @@
 """Nexus, "from thinking to learning": an agent that reasons once and remembers how.
 
-    python examples/nexus.py [URL]     (default: memory://nexus; try sqlite:///nexus.db, twice)
+python examples/nexus.py [URL]     (default: memory://nexus; try sqlite:///nexus.db, twice)
 """
 
 import sys
@@ -9,7 +9,6 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-
 import perdure
 from perdure import F, Link, Memory, Skill, Store, Trace
 
@@ -25,7 +24,7 @@ ARTIFACTS = {
     "token-store": "store of session tokens with expiry",
     "billing": "billing sends invoices at the end of each month",
 }
-LEGACY = {
+LEGACY: dict[str, list[dict[str, Any]]] = {
     "nodes": [
         {"id": "old-1", "type": "code", "content": "legacy login form", "meta": {("w", 1): {3, 1}}},
         {"id": "old-2", "type": "doc", "content": "how the login form was built"},
@@ -70,9 +69,7 @@ def import_legacy(store: Store, legacy: dict[str, list[dict[str, Any]]]) -> None
     """Nodes become memories and edges links; what has no field of its own goes, whole, into metadata."""
     with store.batch(message="import legacy nexus") as batch:
         for node in legacy["nodes"]:
-            memory = Memory(
-                id=node["id"], kind=node["type"], text=node["content"], metadata=node.get("meta")
-            )
+            memory = Memory(id=node["id"], kind=node["type"], text=node["content"], metadata=node.get("meta"))
             batch.memories.put(memory, vector={"nodes": embed(node["content"])})
         batch.links.put(
             Link(source=e["source"], target=e["target"], relation=e["edge_type"], weight=e["strength"])
@@ -174,7 +171,9 @@ def main(url: str) -> None:
     assert store.memories["old-1"].metadata == {("w", 1): {3, 1}}, "tuples as keys and sets come back"
     assert [link.weight for link in store.links.neighbors("old-1", relation="documents")] == [0.75]
     rows = store.stats().rows
-    print(f"  {rows['memories']} nodes, {rows['links']} links, {rows['traces']} traces, {rows['skills']} skills")
+    print(
+        f"  {rows['memories']} nodes, {rows['links']} links, {rows['traces']} traces, {rows['skills']} skills"
+    )
     assert store.verify().ok
     store.close()
 
