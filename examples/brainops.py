@@ -14,12 +14,15 @@ from functools import reduce
 from operator import itemgetter, or_
 from typing import Any
 
-import numpy as np
 import perdure
 from perdure import F, Memory, Skill, Store, Trace, uuid7
 
 SURE_ENOUGH = 0.4
 ARCHIVE = 9  # the tier of what is no longer read
+TIMEOUT = {"cause": "network latency", "solution": "retry with backoff"}
+DISK = {"cause": "log files fill the volume", "solution": "rotate the logs"}
+LEAK = {"advice": "compare heap snapshots before and after a request"}
+DEPLOY = {"run tests": True, "read known errors": True, "tell the team": False, "roll out": True}
 NEW_ERRORS = {
     "psycopg: connection timed out (10.0.0.7)": ("trigger", "retry with backoff"),
     "cannot write: volume with files is full": ("content", "rotate the logs"),
@@ -68,10 +71,9 @@ def solution(store: Store, error: str) -> tuple[str, str] | None:
 
 
 def establish(store: Store, name: str, trigger: str, steps: dict[str, bool]) -> None:
-    """A procedure: its steps in order, and whether each is strict. What it has achieved is kept."""
-    if name not in store.skills:
-        skill = Skill(id=name, name=name, trigger=trigger, body=steps, enforcement="strict", confidence=0.9)
-        store.skills.put(skill, message=f"established: {name}")
+    """A procedure: its steps in order, and whether each is strict."""
+    skill = Skill(id=name, name=name, trigger=trigger, body=steps, enforcement="strict", confidence=0.9)
+    store.skills.insert(skill, message=f"established: {name}")
 
 
 def effectiveness(skill: Skill) -> float:
@@ -141,34 +143,27 @@ def archive(store: Store, before: datetime) -> int:
     return len(old)
 
 
-def work(store: Store, task: str, reliability: dict[str, float]) -> None:
-    """Agents do a task many times; now and then one fails."""
-    rng = np.random.default_rng(11)
-    for agent, chance in reliability.items():
-        for _ in range(8):
+def work(store: Store, task: str, failures: dict[str, int]) -> None:
+    """Each agent does a task eight times; some of them fail."""
+    for agent, failed in failures.items():
+        for n in range(8):
             with suppress(TimeoutError), operation(store, agent, task):
-                if rng.uniform() > chance:
+                if n < failed:
                     raise TimeoutError("the database did not answer")
 
 
 def know(store: Store) -> None:
-    """What was learned before this day."""
-    timeout = {"cause": "network latency", "solution": "retry with backoff"}
-    capture(
-        store, "error_pattern", "Connection timeout", timeout, tags=["database", "network"], importance=0.9
-    )
-    disk = {"cause": "log files fill the volume", "solution": "rotate the logs"}
-    capture(store, "error_pattern", "Disk full", disk, tags=["disk"], importance=0.7)
-    leak = {"advice": "compare heap snapshots before and after a request"}
-    capture(store, "insight", "Finding a memory leak", leak, tags=["python"], importance=0.8)
+    """What was learned before this day; what the procedure has achieved meanwhile is kept."""
+    capture(store, "error_pattern", "Connection timeout", TIMEOUT, tags=["db", "network"], importance=0.9)
+    capture(store, "error_pattern", "Disk full", DISK, tags=["disk"], importance=0.7)
+    capture(store, "insight", "Finding a memory leak", LEAK, tags=["python"], importance=0.8)
     trigger = r"(?i)connection (timed out|timeout|reset)"
-    store.skills.put(Skill(id="fix/timeout", trigger=trigger, tags=["fix"], body=timeout, confidence=0.9))
-    steps = {"run tests": True, "read known errors": True, "tell the team": False, "roll out": True}
-    establish(store, "deploy", r"(?i)\bdeploy", steps)
+    store.skills.put(Skill(id="fix/timeout", trigger=trigger, tags=["fix"], body=TIMEOUT, confidence=0.9))
+    if "deploy" not in store.skills:
+        establish(store, "deploy", r"(?i)\bdeploy", DEPLOY)
 
 
-def retrieve(store: Store) -> None:
-    know(store)
+def match_errors(store: Store) -> None:
     patterns = store.memories.find(F.kind == "error_pattern", order_by="-importance")
     assert [m.title for m in patterns] == ["Connection timeout", "Disk full"]
     assert store.memories.find(F.tags.contains("network")) == patterns[:1]
@@ -205,22 +200,22 @@ def clean_up(store: Store, now: datetime) -> None:
     assert store.expire(now) is None, "nothing is due yet"
     expired = store.expire(now + timedelta(days=1))
     archived = archive(store, now - timedelta(days=365))
-    assert expired is not None
-    assert (expired.deleted, archived) == (1, 1)
+    assert (expired and expired.deleted, archived) == (1, 1)
     assert "note/On call today" not in store.memories
     assert zlib.decompress(store.memories["note/Old meeting"].content) == b"old meeting little"
-    print(f"  {expired.deleted} expired, {archived} archived")
+    print("  one note expired, one archived")
 
 
 def main(url: str) -> None:
     store = perdure.open(url, namespace="brainops", principal="ops")
     print(f"BrainOps on {url}, {store.traces.count()} operations remembered")
     print("Capture, retrieve, and match a new error to known ones")
-    retrieve(store)
+    know(store)
+    match_errors(store)
     print("A procedure with strict steps; guidance, or an honest none")
     follow_procedures(store)
     print("The best agent by past performance")
-    work(store, "tune the index", {"ada": 0.95, "bob": 0.5, "cleo": 0.2})
+    work(store, "tune the index", {"ada": 1, "bob": 4, "cleo": 7})
     agent, rate = best_agent(store, "tune the index")
     print(f"  tune the index: {agent} ({rate:.2f})")
     assert agent == "ada"
