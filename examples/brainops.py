@@ -33,7 +33,6 @@ TASKS = {
     "fix the memory leak": "memory Finding a memory leak",
     "bake a cake": None,
 }
-Actions = Mapping[str, Callable[[], Any]]
 
 
 class StepSkipped(Exception):
@@ -48,7 +47,7 @@ def capture(store: Store, kind: str, title: str, content: dict[str, str], **fiel
 
 
 def words(text: str) -> set[str]:
-    return {word for word in re.findall(r"\w+", text.lower()) if len(word) > 3}
+    return set(re.findall(r"\w{4,}", text.lower()))
 
 
 def by_content(store: Store, text: str, kind: str) -> tuple[float, Memory] | None:
@@ -68,12 +67,6 @@ def solution(store: Store, error: str) -> tuple[str, str] | None:
     if match and match[0] >= SURE_ENOUGH:
         return "content", match[1].content["solution"]
     return None
-
-
-def establish(store: Store, name: str, trigger: str, steps: dict[str, bool]) -> None:
-    """A procedure: its steps in order, and whether each is strict."""
-    skill = Skill(id=name, name=name, trigger=trigger, body=steps, enforcement="strict", confidence=0.9)
-    store.skills.insert(skill, message=f"established: {name}")
 
 
 def effectiveness(skill: Skill) -> float:
@@ -98,7 +91,7 @@ def operation(store: Store, agent: str, intent: str) -> Iterator[Trace]:
                 batch.skills.record_outcome(trace.skill_id, success=trace.outcome == "success")
 
 
-def execute(store: Store, name: str, agent: str, actions: Actions) -> list[str]:
+def execute(store: Store, name: str, agent: str, actions: Mapping[str, Callable[[], Any]]) -> list[str]:
     """Run a procedure and record each step; the outcomes. Raises StepSkipped without a strict one."""
     outcomes = []
     with operation(store, agent, name) as whole:
@@ -117,7 +110,7 @@ def execute(store: Store, name: str, agent: str, actions: Actions) -> list[str]:
 def guidance(store: Store, task: str) -> tuple[float, str] | None:
     """The best matching procedure or memory with a confidence; None where nothing is known."""
     procedures = store.skills.matching(task, where=F.enforcement == "strict")
-    known = [((s.confidence or 0) * effectiveness(s), f"procedure {s.name}") for s in procedures]
+    known = [((s.confidence or 0) * effectiveness(s), f"procedure {s.id}") for s in procedures]
     insight = by_content(store, task, "insight")
     if insight:
         known.append((insight[0] * (insight[1].importance or 0), f"memory {insight[1].title}"))
@@ -138,7 +131,7 @@ def archive(store: Store, before: datetime) -> int:
     old = store.memories.find((F.created_at < before) & (F.importance < 0.5) & (F.tier != ARCHIVE))
     with store.batch(message="archived old memories") as batch:
         for memory in old:
-            packed = zlib.compress((memory.text or "").encode())
+            packed = zlib.compress(str(memory.text).encode())
             batch.memories.update(memory.id, tier=ARCHIVE, text=None, content=packed)
     return len(old)
 
@@ -160,7 +153,9 @@ def know(store: Store) -> None:
     trigger = r"(?i)connection (timed out|timeout|reset)"
     store.skills.put(Skill(id="fix/timeout", trigger=trigger, tags=["fix"], body=TIMEOUT, confidence=0.9))
     if "deploy" not in store.skills:
-        establish(store, "deploy", r"(?i)\bdeploy", DEPLOY)
+        deploy = Skill(id="deploy", trigger=r"(?i)\bdeploy", body=DEPLOY, confidence=0.9)
+        deploy.enforcement = "strict"
+        store.skills.put(deploy)
 
 
 def match_errors(store: Store) -> None:
@@ -175,7 +170,7 @@ def match_errors(store: Store) -> None:
 
 def follow_procedures(store: Store) -> None:
     before = store.skills["deploy"].success_count
-    actions: Actions = {s: lambda: "ok" for s in ("run tests", "read known errors", "roll out")}
+    actions = dict.fromkeys(["run tests", "read known errors", "roll out"], lambda: "ok")
     outcomes = execute(store, "deploy", "ada", actions)
     assert outcomes == ["done", "done", "skipped", "done"], "a lax step may be left out"
     try:
