@@ -128,6 +128,8 @@ def check_episodes(store: Store, vectors: np.ndarray) -> None:
 
 
 def main(url: str) -> None:
+    if url == "memory://":
+        url += "alen"  # without a name it would be forgotten at the reopening below
     store = perdure.open(url, namespace="alen", principal="trainer")
     store.spaces.create("context", EPISODE_DIM, table="memories")
     before, start = resume(store)

@@ -136,6 +136,8 @@ def execute(store: Store, intent: str) -> tuple[str, Trace]:
 
 
 def main(url: str) -> None:
+    if url == "memory://":
+        url += "nexus"  # without a name it would be forgotten at the reopening below
     store = open_nexus(url)
     known = skill_key("Refactor auth") in store.skills  # from an earlier run on the same store
     print(f"Nexus on {url}, {store.skills.count()} skills known")

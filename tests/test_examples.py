@@ -30,10 +30,13 @@ def run(program: Path, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize("arguments", [(), ("memory://",)], ids=["default", "nameless"])
 @pytest.mark.parametrize("program", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_runs_in_memory_and_leaves_nothing(program: Path, tmp_path: Path) -> None:
+def test_an_example_runs_in_memory_and_leaves_nothing(
+    program: Path, arguments: tuple[str, ...], tmp_path: Path
+) -> None:
     shutil.copytree(ROOT / "examples" / "data", tmp_path / "examples" / "data")
-    assert f"memory://{program.stem}" in run(program, tmp_path)
+    assert "memory://" in run(program, tmp_path, *arguments)
     assert [path.name for path in tmp_path.iterdir()] == ["examples"]
 
 
