@@ -63,7 +63,7 @@ class Bench:
             pass
         shutil.copy(self.folder / "empty.db", self.folder / name)
         twin = sqlite3.connect(self.folder / name, isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", "secure_delete=ON"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", "temp_store=MEMORY"):
             twin.execute(f"PRAGMA {pragma}")
         return twin
 

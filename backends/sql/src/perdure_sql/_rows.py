@@ -112,19 +112,30 @@ class RowReader:
             return self.dialect.bind_keys([key for key in keys if storable(key)])
 
     def _single(self, session: Session, ns: int, branch: int, seq: int, key: Key) -> dict[Key, Found]:
-        upto = self._upto(seq)
         values = {f"k{i}": part for i, part in enumerate(key)}
-        text = (
-            f"SELECT l.depth, v.dead, v.from_seq, v.commit_no, {columns(self.table.names)} FROM lineage l "
-            f"JOIN {self.table.name} v ON v.ns = l.ns AND v.branch = l.ancestor AND {self._on} "
-            f"AND v.from_seq <= {upto} AND v.to_seq > {upto} "
-            "WHERE l.ns = :ns AND l.branch = :branch ORDER BY l.depth, v.from_seq DESC LIMIT 1"
-        )
+        text = self._closest_head if seq >= HEAD else self._closest_at
         try:
             cells = session.run_with(text, {"ns": ns, "branch": branch, "seq": seq, **values}).fetchone()
         except UnicodeEncodeError:
             return {}
         return {} if cells is None else {key: cells}
+
+    @cached_property
+    def _closest_head(self) -> str:
+        return self._closest(HEAD)
+
+    @cached_property
+    def _closest_at(self) -> str:
+        return self._closest(0)
+
+    def _closest(self, seq: int) -> str:
+        upto = self._upto(seq)
+        return (
+            f"SELECT l.depth, v.dead, v.from_seq, v.commit_no, {columns(self.table.names)} FROM lineage l "
+            f"JOIN {self.table.name} v ON v.ns = l.ns AND v.branch = l.ancestor AND {self._on} "
+            f"AND v.from_seq <= {upto} AND v.to_seq > {upto} "
+            "WHERE l.ns = :ns AND l.branch = :branch ORDER BY l.depth, v.from_seq DESC LIMIT 1"
+        )
 
     def _many(self, seq: int) -> str:
         source, parts = self.dialect.key_source(self._width)
