@@ -203,7 +203,7 @@ def test_vectors_go_with_their_row(store: Store) -> None:
     for query in ([1], [1, float("nan")], [0, 0]):
         with pytest.raises(InvalidRecord):
             store.memories.search(query)
-    with pytest.raises(InvalidInput, match="k is a number"):
+    with pytest.raises(InvalidInput, match="k is a whole number"):
         store.memories.search([1, 0], k=-1)
 
 

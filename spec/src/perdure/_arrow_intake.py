@@ -63,13 +63,13 @@ def _absent(table: Table, column: Column, batch: pa.RecordBatch) -> pa.Array:
     rows = batch.num_rows
     target = table.arrow.field(column.name).type
     if column.name == "id" and table.name == "links" and {"source", "target"} <= set(batch.schema.names):
-        relations = (
-            batch.column("relation").to_pylist() if "relation" in batch.schema.names else [None] * rows
-        )
-        edges = zip(
-            batch.column("source").to_pylist(), batch.column("target").to_pylist(), relations, strict=True
-        )
-        return pa.array([link_id(str(s), str(t), r) for s, t, r in edges], target)
+        parts = [
+            _column(table, table.by_name[name], batch.column(name)).to_pylist()
+            if name in batch.schema.names
+            else [None] * rows
+            for name in ("source", "target", "relation")
+        ]
+        return pa.array(map(link_id, *parts), target)
     if column.name == "id" and table.name != "vectors":
         return pa.array([uuid7() for _ in range(rows)], target)
     if column.counter:
@@ -116,13 +116,12 @@ def _cast(where: str, column: Column, array: pa.Array, target: pa.DataType) -> p
     naive = pa.types.is_timestamp(array.type) and array.type.tz is None
     numeric = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
     allowed = {
-        "text": pa.types.is_string(array.type)
-        or pa.types.is_large_string(array.type)
-        or pa.types.is_dictionary(array.type),
+        "text": _is_text(array.type),
         "int": pa.types.is_integer(array.type),
         "float": numeric,
         "time": pa.types.is_timestamp(array.type) and not naive,
-        "tags": pa.types.is_list(array.type) or pa.types.is_large_list(array.type),
+        "tags": _is_list(array.type)
+        and (_is_text(inner := array.type.value_type) or pa.types.is_null(inner)),
     }
     allowed["value"] = allowed["payload"] = allowed["text"]
     if not (allowed.get(column.kind, False) or pa.types.is_null(array.type)):
@@ -132,6 +131,16 @@ def _cast(where: str, column: Column, array: pa.Array, target: pa.DataType) -> p
         return array.cast(target, safe=True)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InvalidRecord(f"{where} does not fit {target}: {error}") from None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _check_text(where: str, column: Column, array: pa.Array) -> None:
@@ -193,11 +202,8 @@ def _vectors(batch: pa.RecordBatch, spaces: Callable[[str], Space]) -> pa.Array:
     names = batch.column("space").to_pylist() if "space" in batch.schema.names else []
     if len(names) != batch.num_rows or array.null_count or None in names:
         raise InvalidRecord("a vector needs a space and values")
-    if not (
-        pa.types.is_binary(array.type)
-        or pa.types.is_list(array.type)
-        or pa.types.is_fixed_size_list(array.type)
-    ):
+    binary = pa.types.is_binary(array.type)
+    if not binary and not _is_list(array.type):
         raise InvalidRecord(
             f"vectors.values is Arrow {array.type}; give lists of numbers, or the stored bytes"
         )
@@ -205,9 +211,8 @@ def _vectors(batch: pa.RecordBatch, spaces: Callable[[str], Space]) -> pa.Array:
         packed = _one_space(array, spaces(names[0]))
         if packed is not None:
             return packed
-    cells = (
-        array.to_pylist() if pa.types.is_binary(array.type) else [cell.values.to_numpy() for cell in array]
-    )
+    # Where it has to copy, `to_numpy` makes of a null a NaN and of what is no number an object: both are refused.
+    cells = array.to_pylist() if binary else [cell.values.to_numpy(zero_copy_only=False) for cell in array]
     out = []
     for i, (name, cell) in enumerate(zip(names, cells, strict=True)):
         space = spaces(name)

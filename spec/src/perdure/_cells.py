@@ -26,6 +26,7 @@ __all__ = [
     "compile_trigger",
     "decoder",
     "encoder",
+    "int64",
     "time_us",
     "us_time",
     "vector_bytes",
@@ -46,7 +47,7 @@ def encoder(table: str, column: Column) -> Callable[[Any], Any]:
     if column.kind == "text":
         return _text_encoder(where, column)
     if column.kind == "int":
-        return lambda cell: _int(where, cell)
+        return lambda cell: int64(where, cell)
     if column.kind == "float":
         return lambda cell: cell + 0.0 if type(cell) is float and isfinite(cell) else _float(where, cell)
     if column.kind == "time":
@@ -165,7 +166,12 @@ def compile_trigger(pattern: str) -> Any:
         raise InvalidRecord(f"skills.trigger {pattern[:80]!r} is no RE2 pattern: {shown}") from None
 
 
-def _int(where: str, cell: Any) -> int:
+def int64(where: str, cell: Any) -> int:
+    """An int, numpy's too, but no bool, of 64 bits.
+
+    Raises:
+        InvalidRecord: It is none.
+    """
     if isinstance(cell, (bool, np.bool_)) or not isinstance(cell, (int, np.integer)):
         raise _wrong(where, "an int", cell)
     number = int(cell)

@@ -12,14 +12,14 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike
 
-from perdure._cells import time_us, vector_bytes
+from perdure._cells import int64, time_us, vector_bytes
+from perdure._checks import check_choice, check_flag, check_text, check_whole
 from perdure._cursor import decode_cursor, encode_cursor
 from perdure._errors import InvalidInput, InvalidRecord, NotFound
-from perdure._intake import intake
+from perdure._intake import arrow_batches, intake, iterable
 from perdure._names import now_us
 from perdure._payload import PayloadWriter
 from perdure._readers import EngineReader, Reader
@@ -27,7 +27,7 @@ from perdure._records import Record, Vector
 from perdure._rows import codec, encode_key, encode_keys
 from perdure._schema import Row
 from perdure._session import Session
-from perdure._sinks import Options, Sink
+from perdure._sinks import Options, Sink, said
 from perdure._types import (
     ABSENT,
     Committed,
@@ -144,16 +144,22 @@ class Collection(Generic[R]):
         limit = _limit(limit)
         reader, position = self._reader, None
         if after is not None:
-            cursor = decode_cursor(after, self._table.name, accept, order)
+            cursor = decode_cursor(after, self._table.name, accept, order, reader.view)
             reader, position = reader.pinned(), cursor.after
             if cursor.point != reader.point():
+                if reader.view:
+                    raise InvalidInput(
+                        "this cursor is of a what-if view of another point; open that point again"
+                    )
                 reader = EngineReader(self._session, cursor.point)
         elif limit is not None:
             reader = reader.pinned()
         rows = list(reader.select(Query(self._table.name, accept, order, limit, position)))
         page: Page[R] = Page(map(self._decode, rows))
         if limit and len(rows) == limit:
-            page.cursor = encode_cursor(self._table.name, accept, order, reader.point(), rows[-1])
+            page.cursor = encode_cursor(
+                self._table.name, accept, order, reader.view, reader.point(), rows[-1]
+            )
         return page
 
     def scan(self, where: Where = None, *, order_by: str | list[str] | None = None) -> Iterator[R]:
@@ -219,8 +225,8 @@ class Collection(Generic[R]):
             exact: Demand exact results even where an approximate index exists.
         """
         chosen = self._space(space, model)
-        if isinstance(k, bool) or not isinstance(k, int) or k < 0:
-            raise InvalidInput(f"k is a number of results, not {k!r}")
+        k = check_whole(k, "k")
+        check_flag(exact, "exact")
         owner = chosen.table if chosen.table is not None and self._table.name == chosen.table else None
         if self._table.name == "vectors" and chosen.table is not None and where is not None:
             raise InvalidInput(
@@ -272,9 +278,11 @@ class Collection(Generic[R]):
         Returns:
             The outcome; None inside a batch.
         """
-        return self._write(
-            records, "put", vector, model, ABSENT if if_absent else if_version, chunk, progress, options
-        )
+        if check_flag(if_absent, "if_absent"):
+            if if_version is not None:
+                raise InvalidInput("if_absent= and if_version= exclude each other")
+            if_version = ABSENT
+        return self._write(records, "put", vector, model, if_version, chunk, progress, options)
 
     def insert(
         self,
@@ -290,11 +298,12 @@ class Collection(Generic[R]):
         return self._write(records, "insert", vector, model, None, chunk, progress, options)
 
     def update(
-        self, key: Any, *, if_version: str | None = None, options: Options | None = None, **fields: Any
+        self, key: Any, /, *, if_version: str | None = None, options: Options | None = None, **fields: Any
     ) -> Committed | None:
         """Change the named fields of one record; `NotFound` where it is absent."""
         payloads = PayloadWriter()
         encoded = encode_key(self._table, key)
+        _check_version(if_version)
         space = self._session.space(encoded[0]) if self._table.name == "vectors" else None
         changed = self._codec.encode_fields(fields, payloads, space)
         return self._sink.submit([Update(self._table.name, encoded, changed, if_version)], payloads, options)
@@ -310,22 +319,20 @@ class Collection(Generic[R]):
             if_version: The commit id that must have last written the rows.
             **options: See `Options`.
         """
+        check_flag(missing_ok, "missing_ok")
+        _check_version(if_version)
         operation = Delete(self._table.name, encode_keys(self._table, keys), missing_ok, if_version)
-        return self._sink.submit([operation], (), _options(options))
+        return self._sink.submit([operation], (), said(options))
 
-    def increment(self, key: Any, options: Options | None = None, **amounts: int) -> Committed | None:
+    def increment(self, key: Any, /, options: Options | None = None, **amounts: int) -> Committed | None:
         """Add to counter fields; applied by the engine, so that none is lost.
 
         Raises:
             NotFound: There is no such record.
             InvalidRecord: A field is no counter, or would leave int64.
         """
-        for name, amount in amounts.items():
-            if isinstance(amount, bool) or not isinstance(amount, int):
-                raise InvalidRecord(f"the increment of {name} is an int, not {type(amount).__name__}")
-            if not -(2**63) <= amount < 2**63:
-                raise InvalidRecord(f"the increment of {name} is outside int64")
-        operation = Increment(self._table.name, encode_key(self._table, key), amounts)
+        added = {name: int64(f"the increment of {name}", amount) for name, amount in amounts.items()}
+        operation = Increment(self._table.name, encode_key(self._table, key), added)
         return self._sink.submit([operation], (), options)
 
     def touch(self, keys: Any, at: datetime | None = None) -> int:
@@ -339,11 +346,7 @@ class Collection(Generic[R]):
 
     def purge(self, keys: Any) -> PurgeReport:
         """Erase records from all history on all branches, with vectors, payloads and counters. No way back."""
-        encoded = encode_keys(self._table, keys)
-        report: PurgeReport = self._session.hook.purge(
-            ctx=self._session.ctx, table=self._table.name, keys=encoded
-        )
-        return report
+        return self._sink.purge(self._table, encode_keys(self._table, keys))
 
     # ------------------------------------------------------------------------------------ helpers
 
@@ -358,29 +361,26 @@ class Collection(Generic[R]):
         progress: Callable[[int], None] | None,
         options: dict[str, Any],
     ) -> Committed | None:
-        said = _options(options)
+        words = said(options)
+        _check_version(if_version)
+        if progress is not None and not callable(progress):
+            raise InvalidInput(f"progress is a function, not {type(progress).__name__}")
         if chunk is not None:
-            if (
-                isinstance(records, (Record, Mapping))
-                or chunk < 1
-                or vector is not None
-                or if_version is not None
-            ):
-                raise InvalidInput(
-                    "chunk= is a number of records, for an iterable without vector= and if_version="
-                )
-            return self._write_chunks(records, mode, model, chunk, progress, said)
+            size = check_whole(chunk, "chunk", 1)
+            if isinstance(records, (Record, Mapping)) or vector is not None or if_version is not None:
+                raise InvalidInput("chunk= goes with an iterable, without vector= and if_version=")
+            return self._write_chunks(records, mode, model, size, progress, words)
         payloads = PayloadWriter()
-        operations = intake(self._session, self._codec, records, mode, payloads)
+        operations, count = intake(self._session, self._codec, records, mode, payloads)
         if model is not None and vector is None:
             self._check_models(operations, model)
         if if_version is not None:
             operations = [_conditional(operations, if_version)]
         if vector is not None:
             operations += self._vector_puts(operations, vector, model, mode)
-        result = self._sink.submit(operations, payloads, said)
+        result = self._sink.submit(operations, payloads, words)
         if progress is not None:
-            progress(sum(len(op.rows) for op in operations if isinstance(op, Put)))
+            progress(count)
         return result
 
     def _write_chunks(
@@ -390,18 +390,18 @@ class Collection(Generic[R]):
         model: str | None,
         chunk: int,
         progress: Callable[[int], None] | None,
-        said: Options | None,
+        words: Options | None,
     ) -> Committed | None:
-        if said is not None and (said.commit_id is not None or said.expect_head is not msgspec.UNSET):
+        if words is not None and (words.commit_id is not None or words.expect_head is not msgspec.UNSET):
             raise InvalidInput("chunk= makes several commits; commit_id and expect_head name one")
         done, written, last = 0, 0, None
         for block in _chunks(records, chunk):
             payloads = PayloadWriter()
-            operations = intake(self._session, self._codec, block, mode, payloads)
+            operations, count = intake(self._session, self._codec, block, mode, payloads)
             if model is not None:
                 self._check_models(operations, model)
-            last = self._sink.submit(operations, payloads, said)
-            done += len(block)
+            last = self._sink.submit(operations, payloads, words)
+            done += count
             written += 0 if last is None else last.written
             if progress is not None:
                 progress(done)
@@ -411,6 +411,8 @@ class Collection(Generic[R]):
         self, operations: list[Operation], vector: Any, model: str | None, mode: Any
     ) -> list[Operation]:
         row = _single(operations)
+        if self._table.name == "vectors":
+            raise InvalidInput("vector= goes with a row that it embeds; the values of a Vector are its own")
         by_space = vector if isinstance(vector, Mapping) else {None: vector}
         vectors = codec("vectors")
         owner = owner_id(self._table.key_of(row))
@@ -456,26 +458,23 @@ class Collection(Generic[R]):
         return accept
 
     def _columns(self, columns: list[str]) -> tuple[str, ...]:
-        for name in columns:
-            if name not in self._table.position:
-                raise InvalidInput(
-                    f"{self._table.name} has no field {name!r}; its fields are {', '.join(self._table.names)}"
-                )
-        return tuple(columns)
+        if isinstance(columns, (str, bytes)) or not isinstance(columns, Iterable):
+            raise InvalidInput(f"columns are names in a list, not {type(columns).__name__}")
+        names = tuple(columns)
+        for name in names:
+            check_choice(name, f"a column of {self._table.name}", self._table.names)
+        if not names:
+            raise InvalidInput("columns= names at least one column; use count to count rows")
+        return names
 
     def _decode(self, row: Row) -> R:
         record: R = self._codec.decode(row)
         return record
 
 
-def _options(options: dict[str, Any]) -> Options | None:
-    if not options:
-        return None
-    try:
-        return Options(**options)
-    except TypeError:
-        known = ", ".join(Options.__struct_fields__)
-        raise InvalidInput(f"unknown option among {', '.join(options)}; the options are {known}") from None
+def _check_version(version: str | None) -> None:
+    if version is not None:
+        check_text(version, "if_version")
 
 
 def _conditional(operations: list[Operation], if_version: str) -> Operation:
@@ -492,7 +491,7 @@ def _single(operations: list[Operation]) -> Row:
 
 
 def _check_model(space: Space, model: str | None) -> None:
-    if model is not None and model != space.model:
+    if model is not None and check_text(model, "model") != space.model:
         raise InvalidRecord(
             f"space {space.name!r} holds vectors of model {space.model!r}, not {model!r}; "
             "vectors of different models cannot be compared, so create another space"
@@ -500,21 +499,21 @@ def _check_model(space: Space, model: str | None) -> None:
 
 
 def _query_vector(vector: ArrayLike, space: Space) -> bytes:
-    return vector_bytes(np.asarray(vector), space.dim, "float64", space.metric, "the query vector")
+    return vector_bytes(vector, space.dim, "float64", space.metric, "the query vector")
 
 
 def _limit(limit: int | None) -> int | None:
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-        raise InvalidInput(f"limit is a number of records, not {limit!r}")
-    return limit
+    return None if limit is None else check_whole(limit, "limit")
 
 
 def _chunks(records: Any, size: int) -> Iterator[Any]:
-    """Blocks of at most `size` records; each knows its length."""
-    if isinstance(records, (pa.Table, pa.RecordBatch)):
-        for start in range(0, records.num_rows, size):
-            yield records.slice(start, size)
+    """Blocks of at most `size` records."""
+    batches = arrow_batches(records)
+    if batches is not None:
+        for batch in batches:
+            for start in range(0, batch.num_rows, size):
+                yield batch.slice(start, size)
         return
-    iterator = iter(records)
+    iterator = iterable(records)
     while block := list(islice(iterator, size)):
-        yield block
+        yield block if isinstance(records, (list, tuple)) else iter(block)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from perdure import values
-from perdure._errors import InvalidInput, NotFound
+from perdure._checks import check_choice, check_flag, check_text, check_whole
+from perdure._errors import InvalidInput, InvalidRef, NotFound
 from perdure._names import Ref, check_name, now_us, parse_ref
 from perdure._schema import TABLES
 from perdure._session import Session
@@ -20,7 +21,18 @@ MAX_DIM = 65_536
 
 def to_at(ref: str | Ref | Point) -> At:
     """A ref as people write it → what hooks take."""
-    return ref if isinstance(ref, Point) else parse_ref(ref)
+    if not isinstance(ref, Point):
+        return parse_ref(ref)
+    if (
+        not isinstance(ref.branch, str)
+        or not isinstance(ref.commit, (str, type(None)))
+        or not all(type(n) is int and -(2**63) <= n < 2**63 for n in (ref.seq, ref.time))
+        or ref.seq < 0
+    ):
+        raise InvalidRef(
+            "a point is a branch id, a sequence number, a commit id and a time; use that of a read"
+        )
+    return ref
 
 
 class Branches:
@@ -67,6 +79,7 @@ class Branches:
             Conflict: It has children or checkpoints and `cascade` is not given, or it is main.
         """
         check_name(name, "branch name")
+        check_flag(cascade, "cascade")
         count: int = self._session.hook.delete_branch(ctx=self._session.ctx, name=name, cascade=cascade)
         return count
 
@@ -150,13 +163,13 @@ class Spaces:
             AlreadyExists: A space of that name has another definition.
         """
         check_name(name, "space name")
-        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= MAX_DIM:
-            raise InvalidInput(f"a space has 1 to {MAX_DIM} dimensions, not {dim!r}")
-        for what, given, known in (("dtype", dtype, get_args(Dtype)), ("metric", metric, get_args(Metric))):
-            if given not in known:
-                raise InvalidInput(f"the {what} of a space is one of {', '.join(known)}, not {given!r}")
-        if table is not None and (table not in TABLES or table == "vectors"):
-            raise InvalidInput(f"a space is bound to one of the other tables, not to {table!r}")
+        dim = check_whole(dim, "the number of dimensions", 1)
+        if dim > MAX_DIM:
+            raise InvalidInput(f"a space has 1 to {MAX_DIM} dimensions, not {dim}")
+        check_choice(dtype, "the dtype of a space", get_args(Dtype))
+        check_choice(metric, "the metric of a space", get_args(Metric))
+        if table is not None:
+            check_choice(table, "the table that a space is bound to", [t for t in TABLES if t != "vectors"])
         space: Space = self._session.hook.create_space(
             ctx=self._session.ctx, space=Space(name, dim, dtype, metric, clean(model), table, now_us())
         )
@@ -197,8 +210,9 @@ class Namespaces:
 
 
 def _named(items: list[Any], name: str, what: str) -> Any:
+    check_text(name, f"the name of a {what}")
     for item in items:
         if item.name == name:
             return item
     known = ", ".join(item.name for item in items[:20]) or "none"
-    raise NotFound(f"there is no {what} {str(name)[:80]!r} (there are: {known})")
+    raise NotFound(f"there is no {what} {name[:80]!r} (there are: {known})")

@@ -22,7 +22,7 @@ from uuid import UUID
 
 import msgspec
 
-from perdure._errors import InvalidRef
+from perdure._errors import InvalidInput, InvalidRecord, InvalidRef
 
 __all__ = [
     "MAIN",
@@ -93,7 +93,7 @@ def parse_ref(text: str | Ref) -> Ref:
         InvalidRef: It has none of the forms.
     """
     if isinstance(text, Ref):
-        return text
+        return _checked(text)
     if not isinstance(text, str):
         raise InvalidRef(f"a ref is text such as 'main' or 'main@12', not {type(text).__name__}")
     name, at, rest = text.partition("@")
@@ -106,22 +106,39 @@ def parse_ref(text: str | Ref) -> Ref:
         return Ref(name, seq=int(rest))
     try:
         return Ref(name, time=parse_time(rest))
-    except ValueError:
+    except InvalidInput:
         raise InvalidRef(
             f"ref {text[:80]!r} ends in neither a sequence number nor an ISO 8601 time with a zone; "
             "write it like 'main@12' or 'main@2026-11-20T12:00Z'"
         ) from None
 
 
+def _checked(ref: Ref) -> Ref:
+    """A ref that somebody built by hand."""
+    numbers = [number for number in (ref.seq, ref.time) if number is not None]
+    if any(type(number) is not int or not -(2**63) <= number < 2**63 for number in numbers) or (
+        ref.seq is not None and ref.seq < 0
+    ):
+        raise InvalidRef("the sequence number and the time of a ref are ints of 64 bits")
+    if ref.commit is not None:
+        check_name(ref.commit, "commit id")
+    else:
+        check_name(ref.name, "ref")
+    return ref
+
+
 def parse_time(text: str) -> int:
     """ISO 8601 with a zone → microseconds since the epoch.
 
     Raises:
-        ValueError: It is not such a time, or has no zone.
+        InvalidInput: It is not such a time, or has no zone.
     """
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        raise InvalidInput(f"{text!r:.80} is no ISO 8601 time; write it like 2026-11-20T12:00Z") from None
     if moment.tzinfo is None:
-        raise ValueError(f"time {text!r} has no zone; add Z or an offset")
+        raise InvalidInput(f"time {text!r:.80} has no zone; add Z or an offset")
     return to_us(moment)
 
 
@@ -175,6 +192,8 @@ def link_id(source: str, target: str, relation: str | None) -> str:
 
     Adding the same edge twice is thereby one edge; a link with an explicit id may be parallel to it.
     """
+    if not (isinstance(source, str) and isinstance(target, str) and isinstance(relation, (str, type(None)))):
+        raise InvalidRecord("the source, the target and the relation of a link are text")
     digest = blake2b(digest_size=16, person=b"perdure.link")
     for part in (source, target, relation):
         data = b"" if part is None else part.encode("utf-8", "surrogatepass")

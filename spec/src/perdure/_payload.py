@@ -7,10 +7,11 @@ Pieces have a fixed size, so that weights that change in place share what did no
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-from perdure._errors import CorruptStore, InvalidRecord
+from perdure._errors import CorruptStore, InvalidRecord, StorageError
 from perdure._types import Chunk
 from perdure.kit._hash import CHUNK_SIZE, chunk_digest
 
@@ -38,7 +39,7 @@ class PayloadWriter:
         """
         if isinstance(payload, str) or not (
             isinstance(payload, (bytes, bytearray, memoryview))
-            or hasattr(payload, "read")
+            or _is_file(payload)
             or isinstance(payload, Iterable)
         ):
             raise InvalidRecord(
@@ -55,8 +56,12 @@ class PayloadWriter:
         if digest not in self._pieces:
             if self._file is None:
                 self._file = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115
+                weakref.finalize(self, self._file.close)
             start = self._file.seek(0, 2)
-            self._file.write(piece)
+            try:
+                self._file.write(piece)
+            except OSError as error:
+                raise StorageError(f"the payload does not fit the temporary folder: {error}") from error
             self._pieces[digest] = (start, len(piece))
         return digest
 
@@ -76,7 +81,7 @@ def _pieces(payload: bytes | BinaryIO | Iterable[bytes]) -> Iterator[bytes]:
             raise InvalidRecord(
                 f"a payload yields bytes, not {type(block).__name__}; open the file in binary mode"
             )
-        held += block
+        held += _flat(block)
         whole = len(held) - len(held) % CHUNK_SIZE
         for start in range(0, whole, CHUNK_SIZE):
             yield bytes(held[start : start + CHUNK_SIZE])
@@ -87,14 +92,27 @@ def _pieces(payload: bytes | BinaryIO | Iterable[bytes]) -> Iterator[bytes]:
 
 def _blocks(payload: Any) -> Iterator[Any]:
     if isinstance(payload, (bytes, bytearray, memoryview)):
-        view = memoryview(payload).cast("B") if isinstance(payload, memoryview) else memoryview(payload)
+        view = memoryview(_flat(payload))
         for start in range(0, len(view), CHUNK_SIZE):
             yield view[start : start + CHUNK_SIZE]
-    elif hasattr(payload, "read"):
+    elif _is_file(payload):
         while block := payload.read(CHUNK_SIZE):
             yield block
     else:
         yield from payload
+
+
+def _is_file(payload: object) -> bool:
+    return callable(getattr(payload, "read", None))
+
+
+def _flat(block: bytes | bytearray | memoryview) -> bytes | bytearray:
+    """A view may have gaps, or items of several bytes."""
+    return block.tobytes() if isinstance(block, memoryview) and not _plain(block) else block  # type: ignore[return-value]
+
+
+def _plain(view: memoryview) -> bool:
+    return view.c_contiguous and view.format == "B" and view.ndim == 1
 
 
 def manifest_digests(manifest: str) -> list[str]:

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 import pluggy
 
 from perdure._capabilities import Description
-from perdure._errors import InvalidURL, PerdureError, PluginError
+from perdure._errors import InvalidInput, InvalidURL, PerdureError, PluginError
 from perdure._hooks import PROJECT, PersistenceBackend
+from perdure._types import Context
 
 __all__ = [
     "BACKENDS",
@@ -109,30 +110,44 @@ def describe_backends() -> dict[str, Description | PerdureError]:
 
 
 def open_backend(
-    url: str, namespace: str, mode: Mode, wrap: Sequence[WrapperSpec] = ()
+    url: str, namespace: str, mode: Mode, wrap: Sequence[WrapperSpec] = (), ctx: Context | None = None
 ) -> tuple[object, Description]:
     """Open the backend that the URL's scheme names, inside its wrappers (the last one is outermost)."""
     if not isinstance(url, str) or "://" not in url:
-        raise InvalidURL(f"{str(url)[:80]!r} is no store URL; write it like sqlite:///agent.db or memory://")
+        raise InvalidURL(f"{url!r:.80} is no store URL; write it like sqlite:///agent.db or memory://")
     scheme = url.partition("://")[0]
     plugin: Plugin = load(BACKENDS, scheme)
     # Wrappers are looked up first, so that a misspelled one leaves no store open.
+    if isinstance(wrap, (str, bytes)) or not isinstance(wrap, Iterable):
+        raise InvalidInput(f"wrap is a list of wrappers, not {type(wrap).__name__}")
     wrappers = [_wrapper(spec) for spec in wrap]
     backend = plugin.open(url, namespace, mode)
+    if wrappers:
+        check(backend)
     try:
+        description = plugin.describe()
         for around in wrappers:
-            backend = around(backend)
-            check(backend)
+            outer = around(backend)
+            check(outer)
+            backend = outer
     except BaseException:
-        backend.close(ctx=None)  # type: ignore[attr-defined]
+        backend.close(ctx=ctx)  # type: ignore[attr-defined]
         raise
-    return backend, plugin.describe()
+    return backend, description
 
 
 def _wrapper(spec: WrapperSpec) -> Callable[[Any], object]:
     if callable(spec):
         return spec
-    name, config = (spec, {}) if isinstance(spec, str) else spec
+    parts = (spec, {}) if isinstance(spec, str) else spec
+    if not (
+        isinstance(parts, tuple)
+        and len(parts) == 2
+        and isinstance(parts[0], str)
+        and isinstance(parts[1], dict)
+    ):
+        raise InvalidInput("a wrapper is a name, a (name, configuration) pair or a function")
+    name, config = parts
     return partial(_call_wrap, load(WRAPPERS, name), config)
 
 
@@ -153,6 +168,8 @@ def manager(backend: object, observers: Iterable[object] = ()) -> pluggy.PluginM
     """A plugin manager with exactly this backend (and plain hook wrappers, which only observe)."""
     plugins = pluggy.PluginManager(PROJECT)
     plugins.add_hookspecs(PersistenceBackend)
+    if isinstance(observers, (str, bytes)) or not isinstance(observers, Iterable):
+        raise InvalidInput(f"observers are objects in a list, not {type(observers).__name__}")
     try:
         plugins.register(backend, name="backend")
         for observer in observers:
@@ -183,6 +200,9 @@ def _check_hook(plugins: pluggy.PluginManager, name: str, backend: object) -> No
 
 def split_url(url: str) -> tuple[str, str]:
     """A store URL's scheme and the URL without query and password, for messages."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise InvalidURL(f"{url!r:.80} is no URL: {error}") from None
     host = parts.hostname or ""
     return parts.scheme, f"{parts.scheme}://{host}{parts.path}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NoReturn, Protocol
 
@@ -15,7 +15,7 @@ from perdure._names import Ref
 from perdure._schema import TABLES, Row
 from perdure._session import Session
 from perdure._types import At, Hit, Key, Point, Query, Search
-from perdure.filters import Filter, matcher, sort_key
+from perdure.filters import Filter, matcher, sort_key, uses_counters
 from perdure.kit import NUMPY_DTYPE, batch_of, owner_id, owner_key, project, scores
 
 __all__ = ["EngineReader", "NoReader", "OverlayReader", "Reader"]
@@ -26,6 +26,9 @@ BATCH = 4096
 
 class Reader(Protocol):
     """The reads that collections make."""
+
+    #: What the view leaves out: the id of a commit, or nothing. Page cursors are bound to it.
+    view: str
 
     def point(self) -> Point: ...
     def pinned(self) -> Reader: ...
@@ -39,6 +42,8 @@ class Reader(Protocol):
 
 class EngineReader:
     """Reads from the backend; a ref is resolved anew by each read, a point never."""
+
+    view = ""
 
     def __init__(self, session: Session, at: At) -> None:
         self._session = session
@@ -80,13 +85,29 @@ class OverlayReader:
     The overlay holds only rows that the commit touched, so each read asks the engine and mends the answer.
     """
 
-    def __init__(self, session: Session, at: Point, overlay: Mapping[str, Mapping[Key, Row | None]]) -> None:
+    def __init__(
+        self, session: Session, at: Point, view: str, overlay: Mapping[str, Mapping[Key, Row | None]]
+    ) -> None:
+        self.view = view
         self._session = session
         self._base = EngineReader(session, at)
         self._overlay = overlay
 
     def _rows(self, table: str) -> Mapping[Key, Row | None]:
         return self._overlay.get(table, {})
+
+    def _test(self, table: str, where: Filter | None, keys: Iterable[Key]) -> Callable[[Row], bool]:
+        """A filter as a function of rows with these keys; it knows their read counters where it asks."""
+        if where is None:
+            return lambda row: True
+        definition = TABLES[table]
+        accept = matcher(definition, where)
+        if not uses_counters(where):
+            return accept
+        asked = list(keys)
+        counters = self._session.hook.counters(ctx=self._session.ctx, table=table, keys=asked)
+        known = {key: (c.accessed_at, c.access_count) for key, c in zip(asked, counters, strict=True)}
+        return lambda row: accept(row, known[definition.key_of(row)])
 
     def point(self) -> Point:
         return self._base.point()
@@ -106,10 +127,8 @@ class OverlayReader:
         table = TABLES[query.table]
         over = self._rows(query.table)
         order = sort_key(table, query.order)
-        accept = matcher(table, query.where) if query.where is not None else None
-        mine = sorted(
-            (row for row in over.values() if row is not None and (accept is None or accept(row))), key=order
-        )
+        accept = self._test(query.table, query.where, over)
+        mine = sorted((row for row in over.values() if row is not None and accept(row)), key=order)
         if query.after is not None:
             after = _after_key(query)
             mine = [row for row in mine if order(row) > after]
@@ -131,11 +150,11 @@ class OverlayReader:
 
     def count(self, table: str, where: Filter | None) -> int:
         over = self._rows(table)
-        accept = matcher(TABLES[table], where) if where is not None else None
-        hidden = [row for row in self._base.fetch(table, list(over)) if row is not None]
-        change = [1 for row in over.values() if row is not None and (accept is None or accept(row))]
-        gone = [1 for row in hidden if accept is None or accept(row)]
-        return self._base.count(table, where) + len(change) - len(gone)
+        accept = self._test(table, where, over)
+        hidden = self._base.fetch(table, list(over))
+        change = sum(row is not None and accept(row) for row in over.values())
+        gone = sum(row is not None and accept(row) for row in hidden)
+        return self._base.count(table, where) + change - gone
 
     def search(self, search: Search) -> list[Hit]:
         space = self._session.space(search.space)
@@ -155,8 +174,7 @@ class OverlayReader:
         keys = [(space.name, i) for i in ids if (space.name, i) not in over]
         again.update(zip(keys, self._base.fetch("vectors", keys), strict=True))
         rows = [row for row in again.values() if row is not None]
-        if search.where is not None:
-            rows = self._matching(space.table, rows, search.where)
+        rows = self._matching(space.table, rows, search.where)
         if rows:
             matrix = np.stack([np.frombuffer(row[2], NUMPY_DTYPE[space.dtype]) for row in rows])  # type: ignore[call-overload]
             found = scores(space.metric, matrix, np.frombuffer(search.vector, "<f8"))
@@ -166,12 +184,13 @@ class OverlayReader:
     def _owner(self, table: str | None, vector_id: str, owners: Mapping[Key, object]) -> bool:
         return table is not None and owner_key(TABLES[table], vector_id) in owners
 
-    def _matching(self, table: str | None, rows: list[Row], where: Filter) -> list[Row]:
+    def _matching(self, table: str | None, rows: list[Row], where: Filter | None) -> list[Row]:
         if table is None:
-            accept = matcher(TABLES["vectors"], where)
+            accept = self._test("vectors", where, [TABLES["vectors"].key_of(row) for row in rows])
             return [row for row in rows if accept(row)]
-        accept = matcher(TABLES[table], where)
-        owners = self.fetch(table, [owner_key(TABLES[table], str(row[1])) for row in rows])
+        keys = [owner_key(TABLES[table], str(row[1])) for row in rows]
+        accept = self._test(table, where, keys)
+        owners = self.fetch(table, keys)
         return [row for row, owner in zip(rows, owners, strict=True) if owner is not None and accept(owner)]
 
 
@@ -188,6 +207,8 @@ def _after_key(query: Query) -> tuple[Any, ...]:
 
 class NoReader:
     """A batch has no reads."""
+
+    view = ""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise Unsupported("a batch has no reads; read before it, or use store.transact(fn)")

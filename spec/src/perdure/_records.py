@@ -103,8 +103,12 @@ class Link(Record, eq=False):
     updated_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        if not self.id and isinstance(self.source, str) and isinstance(self.target, str):
-            self.id = link_id(self.source, self.target, self.relation)
+        if self.id is None or (isinstance(self.id, str) and not self.id):
+            parts = (self.source, self.target, self.relation)
+            if all(isinstance(part, str) for part in parts[:2]) and isinstance(parts[2], (str, type(None))):
+                self.id = link_id(*parts)
+            else:
+                self.id = uuid7()  # a put is refused, and names the field that is wrong
 
 
 class Skill(Record, eq=False):

@@ -75,7 +75,7 @@ class RowCodec:
             return [self.encode(record, spaces, payloads) for record in records]
         columns = list(zip(*map(self._get, records), strict=True))
         for place, empty in enumerate(self._empty):
-            if empty is _REQUIRED and None in columns[place]:
+            if empty is _REQUIRED and type(None) in map(type, columns[place]):
                 self._refuse_null(place)
         return list(zip(*[encode(c) for encode, c in zip(self._columns, columns, strict=True)], strict=True))
 
@@ -178,8 +178,8 @@ def codec(name: str) -> RowCodec:
     Raises:
         NotFound: There is no such table.
     """
-    if name not in TABLES:
-        raise NotFound(f"there is no table {str(name)[:80]!r}; the tables are {', '.join(TABLES)}")
+    if not isinstance(name, str) or name not in TABLES:
+        raise NotFound(f"there is no table {name!r:.80}; the tables are {', '.join(TABLES)}")
     return _codec(name)
 
 
@@ -199,7 +199,7 @@ def encode_key(table: Table, key: Any) -> Key:
         parts = ()
     if len(parts) != len(table.key):
         shape = table.key[0] if len(table.key) == 1 else f"({', '.join(table.key)})"
-        raise InvalidRecord(f"a key of {table.name} is {shape}, not {str(key)[:80]!r}")
+        raise InvalidRecord(f"a key of {table.name} is {shape}, not {key!r:.80}")
     checks = _key_encoders(table.name)
     return tuple(check(part) for check, part in zip(checks, parts, strict=True))
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from perdure._capabilities import Description
+from perdure._checks import check_text
 from perdure._errors import NotFound
 from perdure._payload import manifest_digests
 from perdure._plugins import manager
@@ -42,13 +43,11 @@ class Session:
         Raises:
             NotFound: There is none of that name.
         """
-        space = self._spaces.get(name)
+        space = self._spaces.get(check_text(name, "the name of a space"))
         if space is None:
             space = {s.name: s for s in self.spaces()}.get(name)
         if space is None:
-            raise NotFound(
-                f"there is no space {str(name)[:80]!r}; create it with store.spaces.create", space=name
-            )
+            raise NotFound(f"there is no space {name[:80]!r}; create it with store.spaces.create", space=name)
         return space
 
     def spaces(self) -> list[Space]:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NoReturn, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, Protocol
 
 import msgspec
 
+from perdure._checks import check_flag, check_text
 from perdure._errors import InvalidInput, PermissionDenied
 from perdure._names import check_name, uuid7
+from perdure._schema import Table
 from perdure._session import Session
-from perdure._types import Chunk, CommitRequest, Committed, Operation
+from perdure._types import Chunk, CommitRequest, Committed, Key, Operation, PurgeReport
 
-__all__ = ["BatchSink", "CommitSink", "NoSink", "Options", "Sink", "commit"]
+__all__ = ["BatchSink", "CommitSink", "NoSink", "Options", "Sink", "clean", "commit", "said"]
+
+
+def clean(text: str) -> str:
+    """Text of a commit, refused where an engine could not keep it."""
+    try:
+        check_text(text, "the message or the author of a commit").encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("the message or the author of a commit holds a lone surrogate") from None
+    if "\0" in text:
+        raise InvalidInput("the message or the author of a commit holds a NUL character")
+    return text
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -32,6 +45,35 @@ class Options(msgspec.Struct, frozen=True):
     expect_head: str | msgspec.UnsetType | None = msgspec.UNSET
     check_references: bool = False
 
+    def __post_init__(self) -> None:
+        clean(self.message)
+        if self.author is not None:
+            clean(self.author)
+        if self.commit_id is not None:
+            check_name(self.commit_id, "commit id")
+        if self.expect_head is not None and self.expect_head is not msgspec.UNSET:
+            check_text(self.expect_head, "expect_head")
+        check_flag(self.check_references, "check_references")
+
+
+_PLAIN = Options()
+
+
+def said(words: Mapping[str, Any]) -> Options | None:
+    """Keyword arguments as options; None where nothing was said.
+
+    Raises:
+        InvalidInput: One of them is no option, or malformed.
+    """
+    if not words:
+        return None
+    unknown = [name for name in words if name not in Options.__struct_fields__]
+    if unknown:
+        raise InvalidInput(
+            f"there is no option {unknown[0]!r}; the options are {', '.join(Options.__struct_fields__)}"
+        )
+    return Options(**words)
+
 
 class Sink(Protocol):
     """Takes the operations of one call."""
@@ -40,36 +82,33 @@ class Sink(Protocol):
         self, operations: Sequence[Operation], chunks: Iterable[Chunk], options: Options | None
     ) -> Committed | None: ...
 
+    def purge(self, table: Table, keys: Sequence[Key]) -> PurgeReport: ...
+
 
 def commit(
-    session: Session, branch: str, operations: Sequence[Operation], chunks: Iterable[Chunk], options: Options
+    session: Session,
+    branch: str,
+    operations: Sequence[Operation],
+    chunks: Iterable[Chunk],
+    options: Options | None = None,
 ) -> Committed:
     """Commit a batch on a branch."""
-    if not isinstance(options.message, str) or not isinstance(options.author, (str, type(None))):
-        raise InvalidInput("the message and the author of a commit are text")
+    if options is None:
+        options = _PLAIN
+    elif not isinstance(options, Options):
+        raise InvalidInput(f"options are perdure.Options(...), not {type(options).__name__}")
     request = CommitRequest(
         branch=branch,
-        id=uuid7() if options.commit_id is None else check_name(options.commit_id, "commit id"),
+        id=uuid7() if options.commit_id is None else options.commit_id,
         operations=operations,
-        author=session.ctx.principal if options.author is None else clean(options.author),
-        message=clean(options.message),
+        author=session.ctx.principal if options.author is None else options.author,
+        message=options.message,
         expect_head=options.expect_head,
         check_references=options.check_references,
         chunks=chunks,
     )
     result: Committed = session.hook.commit(ctx=session.ctx, request=request)
     return result
-
-
-def clean(text: str) -> str:
-    """Text of a commit, refused where an engine could not keep it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidInput("the message or the author of a commit holds a lone surrogate") from None
-    if "\0" in text:
-        raise InvalidInput("the message or the author of a commit holds a NUL character")
-    return text
 
 
 class CommitSink:
@@ -82,7 +121,11 @@ class CommitSink:
     def submit(
         self, operations: Sequence[Operation], chunks: Iterable[Chunk], options: Options | None
     ) -> Committed | None:
-        return commit(self._session, self._branch, operations, chunks, options or Options())
+        return commit(self._session, self._branch, operations, chunks, options)
+
+    def purge(self, table: Table, keys: Sequence[Key]) -> PurgeReport:
+        report: PurgeReport = self._session.hook.purge(ctx=self._session.ctx, table=table.name, keys=keys)
+        return report
 
 
 class BatchSink:
@@ -105,6 +148,9 @@ class BatchSink:
         self.operations.extend(operations)
         self.chunks.append(chunks)
         return None
+
+    def purge(self, table: Table, keys: Sequence[Key]) -> NoReturn:
+        raise InvalidInput("a purge is at once and for good, so it is no part of a batch; purge on the store")
 
     def pieces(self) -> Iterable[Chunk]:
         """All payload pieces of the batch."""
@@ -129,3 +175,6 @@ class NoSink:
         self, operations: Sequence[Operation], chunks: Iterable[Chunk], options: Options | None
     ) -> NoReturn:
         raise PermissionDenied("a snapshot cannot be changed; write to the store or to a branch")
+
+    def purge(self, table: Table, keys: Sequence[Key]) -> NoReturn:
+        raise PermissionDenied("a snapshot cannot be changed; purge on the store")

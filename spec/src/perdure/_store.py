@@ -7,22 +7,23 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import msgspec
 
 from perdure import history
 from perdure._capabilities import Description
 from perdure._cells import time_us
-from perdure._errors import InvalidInput, StaleHead
+from perdure._checks import check_choice, check_flag, check_path, check_tables, check_whole
+from perdure._errors import AlreadyExists, InvalidInput, InvalidRecord, StaleHead
 from perdure._hooks import HistoryEvent
 from perdure._managers import Branches, Checkpoints, Namespaces, Spaces, to_at
-from perdure._names import MAIN, Ref, check_name, now_us, parse_ref, uuid7
+from perdure._names import MAIN, Ref, check_name, now_us, uuid7
 from perdure._plugins import WrapperSpec, open_backend, split_url
 from perdure._readers import EngineReader, NoReader, OverlayReader
 from perdure._rows import codec, encode_keys
 from perdure._session import Session
-from perdure._sinks import BatchSink, CommitSink, NoSink, Options, clean, commit
+from perdure._sinks import BatchSink, CommitSink, NoSink, Options, clean, commit, said
 from perdure._tables import Tables
 from perdure._types import (
     Branch,
@@ -31,7 +32,6 @@ from perdure._types import (
     CompactReport,
     CompactRequest,
     Context,
-    Delete,
     IngestReport,
     Point,
     PurgeReport,
@@ -78,18 +78,19 @@ def open(
         PluginError: The backend does not keep to the hookspecs.
     """
     check_name(namespace, "namespace")
-    if mode not in ("r", "rw"):
-        raise InvalidInput(f"mode is 'r' or 'rw', not {mode!r}")
+    check_name(branch, "branch name")
+    check_choice(mode, "mode", ("r", "rw"))
     ctx = Context(principal=clean(principal))
-    backend, description = open_backend(url, namespace, mode, wrap)
+    backend, description = open_backend(url, namespace, mode, wrap, ctx)
     try:
         session = Session(
             backend, description, url=split_url(url)[1], namespace=namespace, ctx=ctx, observers=observers
         )
         if branch != MAIN:
-            session.hook.resolve(ctx=ctx, ref=parse_ref(branch))
+            Branches(session, branch).get(branch)
     except BaseException:
-        backend.close(ctx=ctx)  # type: ignore[attr-defined]
+        if hasattr(backend, "close"):  # what is no backend may lack it
+            backend.close(ctx=ctx)
         raise
     return Store(session, branch)
 
@@ -101,8 +102,9 @@ def restore(archive: str | Path, url: str, *, namespace: str = "default") -> Ing
         CorruptStore: The archive is damaged; nothing was written.
         Conflict: The namespace holds something else; nothing was written.
     """
+    path = check_path(archive, "an archive")
     with open(url, namespace=namespace) as store:
-        return store.ingest(history.read_archive(Path(archive)))
+        return store.ingest(history.read_archive(path))
 
 
 class Store(Tables):
@@ -152,9 +154,16 @@ class Store(Tables):
     def branch(self, name: str) -> Store:
         """This store on another branch, forked from the head here where there is none of that name."""
         check_name(name, "branch name")
-        if name not in {branch.name for branch in self.branches.list()}:
-            self.branches.create(name)
+        if not self._has_branch(name):
+            try:
+                self.branches.create(name)
+            except AlreadyExists:
+                if not self._has_branch(name):  # it was no branch that was there first
+                    raise
         return Store(self._session, name)
+
+    def _has_branch(self, name: str) -> bool:
+        return any(branch.name == name for branch in self.branches.list())
 
     def at(self, ref: str | Ref | Point, *, without: str | None = None) -> Snapshot:
         """The store as it was: a read-only view that stays at one point.
@@ -190,7 +199,7 @@ class Store(Tables):
         Args:
             **options: See `Options`: message, author, commit_id, expect_head, check_references.
         """
-        return Batch(self._session, self.branch_name, _said(options))
+        return Batch(self._session, self.branch_name, said(options))
 
     def transact(self, work: Callable[[Transaction], T], *, attempts: int = ATTEMPTS, **options: Any) -> T:
         """Run a function that reads a snapshot and writes a batch; commit only if nothing came between.
@@ -206,50 +215,52 @@ class Store(Tables):
         Raises:
             StaleHead: Others came between each time.
         """
-        said = _said(options)
-        if said.expect_head is not msgspec.UNSET or attempts < 1:
-            raise InvalidInput("transact sets expect_head itself, and runs at least once")
-        for attempt in range(attempts):
+        return self._transact(work, attempts, _told(options))[0]
+
+    def _transact(
+        self, work: Callable[[Transaction], T], attempts: int, words: Options
+    ) -> tuple[T, Committed | None]:
+        if words.expect_head is not msgspec.UNSET:
+            raise InvalidInput("transact sets expect_head itself")
+        if not callable(work):
+            raise InvalidInput(f"transact runs a function, not {type(work).__name__}")
+        left = check_whole(attempts, "attempts", 1)
+        while True:
+            left -= 1
             point = self._reader.point()
             transaction = Transaction(self._session, point)
-            result = work(transaction)
             sink = transaction.sink
-            sink.open = False
-            if not sink.operations:
-                return result
             try:
-                commit(
-                    self._session,
-                    self.branch_name,
-                    sink.operations,
-                    sink.pieces(),
-                    msgspec.structs.replace(said, expect_head=point.commit),
-                )
+                result = work(transaction)
+            finally:
+                sink.open = False
+            if not sink.operations:
+                return result, None
+            given = msgspec.structs.replace(words, expect_head=point.commit)
+            try:
+                return result, commit(self._session, self.branch_name, sink.operations, sink.pieces(), given)
             except StaleHead:
-                if attempt == attempts - 1:
+                if not left:
                     raise
-                continue
-            return result
-        raise AssertionError("unreachable")
 
     def expire(self, now: datetime | None = None) -> Committed | None:
-        """Delete, in one commit, the memories whose `expires_at` is at or before `now`; None: there were none."""
+        """Delete, in one commit, the memories whose `expires_at` is at or before `now`; None: there were none.
+
+        Raises:
+            StaleHead: Others committed in between each time.
+        """
         moment = datetime.now(UTC) if now is None else now
         time_us(moment, "now")
-        due = self.memories.scan(F.expires_at <= moment)
-        sink = BatchSink()
-        while block := [(memory.id,) for memory in islice(due, 5_000)]:
-            sink.submit([Delete("memories", block)], (), None)
-        if not sink.operations:
-            return None
-        return commit(self._session, self.branch_name, sink.operations, (), Options(message="expire"))
+
+        def work(transaction: Transaction) -> None:
+            for batch in transaction.memories.to_batches(F.expires_at <= moment, columns=["id"]):
+                transaction.memories.delete(batch.column(0).to_pylist())
+
+        return self._transact(work, ATTEMPTS, Options(message="expire"))[1]
 
     def purge(self, table: str, keys: Any) -> PurgeReport:
         """Erase rows from all history on all branches, with vectors, payloads and counters. No way back."""
-        report: PurgeReport = self._session.hook.purge(
-            ctx=self._session.ctx, table=codec(table).table.name, keys=encode_keys(codec(table).table, keys)
-        )
-        return report
+        return self.table(table).purge(keys)
 
     # ------------------------------------------------------------------------------------ history
 
@@ -260,7 +271,8 @@ class Store(Tables):
             ref: Default: the head of this branch.
             limit: At most so many.
         """
-        return islice(self._log(to_at(self.branch_name if ref is None else ref)), limit)
+        count = None if limit is None else check_whole(limit, "limit")
+        return islice(self._log(to_at(self.branch_name if ref is None else ref)), count)
 
     def _log(self, at: Ref | Point) -> Iterator[Commit]:
         hook, ctx = self._session.hook, self._session.ctx
@@ -285,7 +297,7 @@ class Store(Tables):
             tables: Only these.
         """
         there = to_at(self.branch_name if b is None else b)
-        return history.diff(self._session.hook, self._session.ctx, to_at(a), there, tables)
+        return history.diff(self._session.hook, self._session.ctx, to_at(a), there, check_tables(tables))
 
     def merge(
         self,
@@ -314,37 +326,33 @@ class Store(Tables):
         Raises:
             MergeConflict: Nothing was applied; `conflicts` has all of them.
         """
-        said = _said(options)
+        words = _told(options)
+        if keys is not None and not isinstance(keys, Mapping):
+            raise InvalidInput(f"keys map names of tables to keys, and are no {type(keys).__name__}")
         return history.merge(
             self._session.hook,
             self._session.ctx,
             to_at(source),
             check_name(self.branch_name if into is None else into, "branch name"),
-            strategy,
-            dry_run=dry_run,
-            tables=tables,
+            tables=check_tables(tables),
             keys=None
             if keys is None
             else {name: encode_keys(codec(name).table, ks) for name, ks in keys.items()},
-            commit_id=said.commit_id or uuid7(),
-            expect_head=said.expect_head,
-            **self._words(said),
+            **self._words(strategy, dry_run, words),
+            commit_id=words.commit_id or uuid7(),
         )
 
     def sync(
         self, *, strategy: Strategy = "fail", dry_run: bool = False, **options: Any
     ) -> history.MergeResult:
         """Merge the head of the parent branch into this one; see `merge`."""
-        said = _said(options)
+        words = _told(options)
         return history.sync(
             self._session.hook,
             self._session.ctx,
             self.branch_name,
-            strategy,
-            dry_run=dry_run,
-            commit_id=said.commit_id or uuid7(),
-            expect_head=said.expect_head,
-            **self._words(said),
+            **self._words(strategy, dry_run, words),
+            commit_id=words.commit_id or uuid7(),
         )
 
     def revert(
@@ -366,23 +374,27 @@ class Store(Tables):
             dry_run: Write nothing; conflicts are in the result.
             **options: message, author, commit_id (of the new commit), expect_head.
         """
-        said = _said(options)
+        words = _told(options)
+        if not isinstance(parent, (str, int, type(None))):
+            raise InvalidInput(f"parent is a commit id, 0 or 1, not {type(parent).__name__}")
         return history.revert(
             self._session.hook,
             self._session.ctx,
-            commit_id,
+            check_name(commit_id, "commit id"),
             self.branch_name,
-            strategy,
             parent=parent,
-            dry_run=dry_run,
-            revert_id=said.commit_id or uuid7(),
-            expect_head=said.expect_head,
-            **self._words(said),
+            **self._words(strategy, dry_run, words),
+            revert_id=words.commit_id or uuid7(),
         )
 
-    def _words(self, said: Options) -> dict[str, str]:
-        author = self._session.ctx.principal if said.author is None else said.author
-        return {"author": clean(author), "message": clean(said.message)}
+    def _words(self, strategy: Strategy, dry_run: bool, words: Options) -> dict[str, Any]:
+        return {
+            "strategy": check_choice(strategy, "strategy", get_args(Strategy)),
+            "dry_run": check_flag(dry_run, "dry_run"),
+            "expect_head": words.expect_head,
+            "author": self._session.ctx.principal if words.author is None else words.author,
+            "message": words.message,
+        }
 
     def changes(
         self, since: Mapping[str, int] | None = None, *, follow: bool = False, poll: float = 0.5
@@ -397,6 +409,9 @@ class Store(Tables):
         Raises:
             HistoryExpired: Compaction dropped commits that the cursor has not seen.
         """
+        check_flag(follow, "follow")
+        if isinstance(poll, bool) or not isinstance(poll, (int, float)) or not 0 < poll <= 86_400:
+            raise InvalidInput(f"poll is a number of seconds above 0, up to a day, not {poll!r:.80}")
         return history.feed(self._session.hook, self._session.ctx, since, follow=follow, poll=poll)
 
     def export(self) -> Iterator[HistoryEvent]:
@@ -409,6 +424,8 @@ class Store(Tables):
         Raises:
             Conflict: The namespace is neither empty nor strictly older.
         """
+        if isinstance(events, (str, bytes)) or not isinstance(events, Iterable):
+            raise InvalidRecord(f"ingest takes an iterable of events, not {type(events).__name__}")
         report: IngestReport = self._session.hook.ingest(ctx=self._session.ctx, events=events)
         self._session.forget_spaces()
         return report
@@ -421,7 +438,8 @@ class Store(Tables):
         Raises:
             AlreadyExists: The file exists and `overwrite` is not given.
         """
-        target = Path(path)
+        target = check_path(path, "a backup")
+        check_flag(overwrite, "overwrite")
         history.write_archive(target, self.export(), overwrite=overwrite)
         return target
 
@@ -451,12 +469,10 @@ class Store(Tables):
         """
         since = commits = None
         if isinstance(keep, timedelta):
-            since = now_us() - keep // timedelta(microseconds=1)
+            since = now_us() - _microseconds(keep, "keep")
         elif keep is not None:
-            if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
-                raise InvalidInput(f"keep is a timedelta or a number of commits from 1, not {keep!r}")
-            commits = keep
-        request = CompactRequest(commits, since, max(0, lease // timedelta(microseconds=1)))
+            commits = check_whole(keep, "keep, where it is no timedelta,", 1)
+        request = CompactRequest(commits, since, _microseconds(lease, "lease"))
         report: CompactReport = self._session.hook.compact(ctx=self._session.ctx, request=request)
         return report
 
@@ -467,7 +483,9 @@ class Snapshot(Tables):
     def __init__(self, session: Session, point: Point, without: str | None = None) -> None:
         reader: Any = EngineReader(session, point)
         if without is not None:
-            reader = OverlayReader(session, point, history.without(session.hook, session.ctx, point, without))
+            check_name(without, "commit id")
+            overlay = history.without(session.hook, session.ctx, point, without)
+            reader = OverlayReader(session, point, without, overlay)
         super().__init__(session, reader, NoSink())
         self.point = point
 
@@ -482,7 +500,7 @@ class Batch(Tables):
         result: The outcome, once the block has ended.
     """
 
-    def __init__(self, session: Session, branch: str, options: Options) -> None:
+    def __init__(self, session: Session, branch: str, options: Options | None) -> None:
         self.sink = BatchSink()
         super().__init__(session, NoReader(), self.sink)
         self._branch = branch
@@ -490,6 +508,8 @@ class Batch(Tables):
         self.result: Committed | None = None
 
     def __enter__(self) -> Self:
+        if not self.sink.open:
+            raise InvalidInput("this batch has ended; open another with store.batch()")
         return self
 
     def __exit__(
@@ -511,9 +531,12 @@ class Transaction(Tables):
         self.point = point
 
 
-def _said(options: dict[str, Any]) -> Options:
-    try:
-        return Options(**options)
-    except TypeError:
-        known = ", ".join(Options.__struct_fields__)
-        raise InvalidInput(f"unknown option among {', '.join(options)}; the options are {known}") from None
+def _told(options: dict[str, Any]) -> Options:
+    return said(options) or Options()
+
+
+def _microseconds(duration: timedelta, what: str) -> int:
+    """A duration, cut to about 146,000 years."""
+    if not isinstance(duration, timedelta):
+        raise InvalidInput(f"{what} is a timedelta, not {type(duration).__name__}")
+    return check_whole(duration // timedelta(microseconds=1), f"{what} in microseconds")

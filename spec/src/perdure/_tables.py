@@ -9,8 +9,9 @@ from typing import Any, Literal
 import msgspec
 
 from perdure._cells import compile_trigger, time_us
+from perdure._checks import check_choice, check_flag, check_whole
 from perdure._collection import Collection
-from perdure._errors import InvalidInput, InvalidRecord
+from perdure._errors import InvalidRecord
 from perdure._payload import manifest_size
 from perdure._readers import Reader
 from perdure._records import Link, Memory, Skill, State, Trace, Vector
@@ -84,8 +85,9 @@ class Links(Collection[Link]):
             relation: Only links of this relation.
             max_depth: The longest path followed, in links.
         """
-        if direction not in ("forward", "backward"):
-            raise InvalidInput(f"direction is 'forward' or 'backward', not {direction!r}")
+        check_choice(direction, "direction", ("forward", "backward"))
+        (id,) = encode_key(Memory.TABLE, id)
+        max_depth = check_whole(max_depth, "max_depth")
         forward = direction == "forward"
         pinned = Links(self._session, self._reader.pinned(), self._sink, "links")
         seen, frontier = {id}, [id]
@@ -107,8 +109,7 @@ class Links(Collection[Link]):
 
 
 def _touching(ids: list[str], direction: str) -> Filter:
-    if direction not in ("out", "in", "both"):
-        raise InvalidInput(f"direction is 'out', 'in' or 'both', not {direction!r}")
+    check_choice(direction, "direction", ("out", "in", "both"))
     source: Filter = F.source.is_in(ids) if len(ids) > 1 else F.source == ids[0]
     target: Filter = F.target.is_in(ids) if len(ids) > 1 else F.target == ids[0]
     return source if direction == "out" else target if direction == "in" else source | target
@@ -142,7 +143,7 @@ class Skills(Collection[Skill]):
             NotFound: There is no such skill.
         """
         used = time_us(datetime.now(UTC) if at is None else at)
-        name = "success_count" if success else "failure_count"
+        name = "success_count" if check_flag(success, "success") else "failure_count"
         key = encode_key(self._table, id)
         return self._sink.submit([Increment("skills", key, {name: 1}, {"last_used_at": used})], (), options)
 
@@ -181,6 +182,7 @@ class States(Collection[State]):
     def ancestors(self, key: tuple[str, str], *, max_depth: int = 1_000) -> Iterator[State]:
         """The states that a state descends from, nearest first, each once."""
         kind, start = encode_key(self._table, key)
+        max_depth = check_whole(max_depth, "max_depth")
         reader = States(self._session, self._reader.pinned(), self._sink, "states")
         seen, frontier = {start}, [start]
         for _ in range(max_depth + 1):
@@ -199,6 +201,7 @@ class States(Collection[State]):
     def descendants(self, key: tuple[str, str], *, max_depth: int = 1_000) -> Iterator[State]:
         """The states that descend from a state, nearest first, each once."""
         kind, start = encode_key(self._table, key)
+        max_depth = check_whole(max_depth, "max_depth")
         reader = States(self._session, self._reader.pinned(), self._sink, "states")
         children: dict[str, list[str]] = {}
         columns = reader.to_batches(F.kind == kind, columns=["id", "parents"])

@@ -136,9 +136,9 @@ def write_archive(
         with _os_errors("the archive"):
             return _write(target, events, compress)
     path = Path(target)
-    if path.exists() and not overwrite:
-        raise _taken(path)
     with _os_errors(str(path)):
+        if path.exists() and not overwrite:
+            raise _taken(path)
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -165,9 +165,9 @@ def read_archive(source: str | PathLike[str] | IO[bytes]) -> Iterator[HistoryEve
     """
     if isinstance(source, str | PathLike):
         path = Path(source)
-        if not path.is_file():
-            raise NotFound(f"there is no file {str(path)!r}", path=str(path))
         with _os_errors(str(path)):
+            if not path.is_file():
+                raise NotFound(f"there is no file {str(path)!r}", path=str(path))
             return _stream(path.open("rb"), str(path), close=True)
     return _stream(source, "the archive", close=False)
 
