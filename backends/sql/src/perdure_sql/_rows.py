@@ -23,6 +23,10 @@ Found = tuple[Any, ...]
 _LEAD = 4
 
 
+#: Up to so many keys, a statement for each is faster than one that joins a list of keys.
+_FEW = 12
+
+
 class RowReader:
     """Look-ups by key in one table."""
 
@@ -92,9 +96,11 @@ class RowReader:
         self, session: Session, ns: int, branch: int, seq: int, keys: Sequence[Key]
     ) -> dict[Key, Found]:
         """For each key, the version (tombstones too) that the closest branch of the lineage shows."""
-        if len(keys) == 1:
-            return self._single(session, ns, branch, seq, keys[0])
         best: dict[Key, Found] = {}
+        if len(keys) <= _FEW:
+            for key in keys:
+                best.update(self._single(session, ns, branch, seq, key))
+            return best
         width, text = self._width, self._many(seq)
         for start in range(0, len(keys), _CHUNK):
             bound = self._bind(keys[start : start + _CHUNK])
