@@ -241,6 +241,18 @@ def test_numbers_of_other_types_are_taken_by_value(store: Store) -> None:
     assert store.skills["s"].success_count == 2
 
 
+def test_texts_of_other_types_become_plain(store: Store) -> None:
+    done = store.memories.put(Memory(id="a"), message=Name.A, author=np.str_("me"), commit_id=Name.A)
+    assert done is not None
+    assert done.commit is not None
+    checkpoint = store.checkpoints.create(Name.A, message=Name.A)
+    space = store.spaces.create(Name.A, 2, model=Name.A, table=np.str_("memories"))
+    branch = store.branches.create(np.str_("b"), Name.A)
+    texts = [done.commit.id, done.commit.message, done.commit.author, checkpoint.name, checkpoint.message]
+    texts += [space.name, space.model, str(space.table), branch.name, store.branch(np.str_("b")).branch_name]
+    assert {type(text) for text in texts} == {str}, "hashes and drivers know no subclass"
+
+
 def test_huge_numbers_mean_all(store: Store) -> None:
     store.spaces.create("s", np.int64(2), table="memories")  # type: ignore[arg-type]
     store.memories.put(Memory(id="a"), vector=[1, 0])
@@ -294,6 +306,15 @@ def test_progress_counts_records_of_any_source(store: Store) -> None:
     reader = pa.table({"id": ["a", "b", "c"]}).to_reader()
     store.memories.put(reader, chunk=2, progress=told.append)
     assert told == [2, 20_000, 1, 2, 3]
+
+
+def test_chunks_of_arrow_data_are_full(store: Store) -> None:
+    told: list[int] = []
+    table = pa.concat_tables([pa.table({"id": [str(i)]}) for i in range(10)])
+    store.memories.put(table, chunk=4, progress=told.append)
+    store.memories.put(table.to_reader(), chunk=4, progress=told.append)
+    store.memories.put(table.combine_chunks().to_batches()[0], chunk=4, progress=told.append)
+    assert told == [4, 8, 10] * 3
 
 
 def test_a_batch_ends_once(store: Store) -> None:

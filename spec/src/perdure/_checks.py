@@ -26,10 +26,10 @@ def check_whole(number: Any, what: str, least: int = 0) -> int:
 
 
 def check_text(text: Any, what: str) -> str:
-    """A text."""
+    """A text, as a plain str: engines get no subclass of it."""
     if not isinstance(text, str):
         raise InvalidInput(f"{what} is text, not {type(text).__name__}")
-    return text
+    return str.__str__(text)
 
 
 def check_flag(flag: Any, what: str) -> bool:
@@ -44,7 +44,7 @@ def check_choice(word: Any, what: str, known: Iterable[str]) -> str:
     known = tuple(known)
     if not isinstance(word, str) or word not in known:
         raise InvalidInput(f"{what} is one of {', '.join(map(repr, known))}, not {word!r:.80}")
-    return word
+    return str.__str__(word)
 
 
 def check_path(path: Any, what: str) -> Path:
@@ -75,4 +75,4 @@ def check_tables(names: Any) -> tuple[str, ...] | None:
     for name in found:
         if not isinstance(name, str) or name not in TABLES:
             raise NotFound(f"there is no table {name!r:.80}; the tables are {', '.join(TABLES)}")
-    return found
+    return tuple(map(str.__str__, found))

@@ -19,7 +19,7 @@ from perdure._cells import int64, time_us, vector_bytes
 from perdure._checks import check_choice, check_flag, check_text, check_whole
 from perdure._cursor import decode_cursor, encode_cursor
 from perdure._errors import InvalidInput, InvalidRecord, NotFound
-from perdure._intake import arrow_batches, intake, iterable
+from perdure._intake import chunked, intake
 from perdure._names import now_us
 from perdure._payload import PayloadWriter
 from perdure._readers import EngineReader, Reader
@@ -303,7 +303,7 @@ class Collection(Generic[R]):
         """Change the named fields of one record; `NotFound` where it is absent."""
         payloads = PayloadWriter()
         encoded = encode_key(self._table, key)
-        _check_version(if_version)
+        if_version = _version(if_version)
         space = self._session.space(encoded[0]) if self._table.name == "vectors" else None
         changed = self._codec.encode_fields(fields, payloads, space)
         return self._sink.submit([Update(self._table.name, encoded, changed, if_version)], payloads, options)
@@ -320,7 +320,7 @@ class Collection(Generic[R]):
             **options: See `Options`.
         """
         check_flag(missing_ok, "missing_ok")
-        _check_version(if_version)
+        if_version = _version(if_version)
         operation = Delete(self._table.name, encode_keys(self._table, keys), missing_ok, if_version)
         return self._sink.submit([operation], (), said(options))
 
@@ -362,7 +362,7 @@ class Collection(Generic[R]):
         options: dict[str, Any],
     ) -> Committed | None:
         words = said(options)
-        _check_version(if_version)
+        if_version = _version(if_version)
         if progress is not None and not callable(progress):
             raise InvalidInput(f"progress is a function, not {type(progress).__name__}")
         if chunk is not None:
@@ -395,7 +395,7 @@ class Collection(Generic[R]):
         if words is not None and (words.commit_id is not None or words.expect_head is not msgspec.UNSET):
             raise InvalidInput("chunk= makes several commits; commit_id and expect_head name one")
         done, written, last = 0, 0, None
-        for block in _chunks(records, chunk):
+        for block in chunked(records, chunk):
             payloads = PayloadWriter()
             operations, count = intake(self._session, self._codec, block, mode, payloads)
             if model is not None:
@@ -472,9 +472,8 @@ class Collection(Generic[R]):
         return record
 
 
-def _check_version(version: str | None) -> None:
-    if version is not None:
-        check_text(version, "if_version")
+def _version(version: str | None) -> str | None:
+    return None if version is None else check_text(version, "if_version")
 
 
 def _conditional(operations: list[Operation], if_version: str) -> Operation:
@@ -504,16 +503,3 @@ def _query_vector(vector: ArrayLike, space: Space) -> bytes:
 
 def _limit(limit: int | None) -> int | None:
     return None if limit is None else check_whole(limit, "limit")
-
-
-def _chunks(records: Any, size: int) -> Iterator[Any]:
-    """Blocks of at most `size` records."""
-    batches = arrow_batches(records)
-    if batches is not None:
-        for batch in batches:
-            for start in range(0, batch.num_rows, size):
-                yield batch.slice(start, size)
-        return
-    iterator = iterable(records)
-    while block := list(islice(iterator, size)):
-        yield block if isinstance(records, (list, tuple)) else iter(block)

@@ -26,7 +26,7 @@ from perdure._session import Session
 from perdure._types import Operation, Put, PutArrow
 from perdure.kit import batch_of
 
-__all__ = ["arrow_batches", "intake"]
+__all__ = ["chunked", "intake"]
 
 Mode = Literal["put", "insert"]
 
@@ -48,7 +48,7 @@ def intake(
     name = codec.table.name
     if isinstance(records, (Record, Mapping)):
         return [Put(name, (codec.encode(records, session.space, payloads),), mode)], 1
-    batches = arrow_batches(records)
+    batches = _arrow_batches(records)
     if batches is not None:
         return _arrow(session, codec, batches, mode)
     blocks = (codec.encode_many(block, session.space, payloads) for block in _blocks(records))
@@ -64,7 +64,7 @@ def intake(
     return ([Put(name, head, mode)] if head else []), len(head)
 
 
-def iterable(records: Any) -> Iterator[Any]:
+def _iterable(records: Any) -> Iterator[Any]:
     """An iterator of records.
 
     Raises:
@@ -79,7 +79,7 @@ def iterable(records: Any) -> Iterator[Any]:
 
 def _blocks(records: Any) -> Iterator[list[Any]]:
     """Records, some at a time; each must be an object of its own, for they are read together."""
-    source = iterable(records)
+    source = _iterable(records)
     while block := list(islice(source, BATCH_ROWS)):
         if not isinstance(records, (list, tuple)) and len(set(map(id, block))) != len(block):
             raise InvalidRecord(
@@ -88,7 +88,7 @@ def _blocks(records: Any) -> Iterator[list[Any]]:
         yield block
 
 
-def arrow_batches(records: Any) -> Iterator[pa.RecordBatch] | None:
+def _arrow_batches(records: Any) -> Iterator[pa.RecordBatch] | None:
     """Record batches of anything that is Arrow data; None for what is not.
 
     Raises:
@@ -107,6 +107,29 @@ def arrow_batches(records: Any) -> Iterator[pa.RecordBatch] | None:
         except pa.ArrowInvalid as error:
             raise InvalidRecord(f"the Arrow stream is no table: {error}") from None
     return None if batches is None else iter(batches)
+
+
+def chunked(records: Any, size: int) -> Iterator[Any]:
+    """Blocks of at most `size` records."""
+    batches = _arrow_batches(records)
+    if batches is not None:
+        yield from _tables_of(batches, size)
+        return
+    iterator = _iterable(records)
+    while block := list(islice(iterator, size)):
+        yield block if isinstance(records, (list, tuple)) else iter(block)
+
+
+def _tables_of(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
+    """The same rows as tables of `size` rows, the last one shorter; nothing is copied."""
+    rest: pa.Table | None = None
+    for batch in batches:
+        rest = pa.Table.from_batches([*(rest.to_batches() if rest is not None else ()), batch])
+        while rest.num_rows >= size:
+            yield rest.slice(0, size)
+            rest = rest.slice(size)
+    if rest is not None and rest.num_rows:
+        yield rest
 
 
 def _arrow(

@@ -24,8 +24,8 @@ def to_at(ref: str | Ref | Point) -> At:
     if not isinstance(ref, Point):
         return parse_ref(ref)
     if (
-        not isinstance(ref.branch, str)
-        or not isinstance(ref.commit, (str, type(None)))
+        type(ref.branch) is not str
+        or type(ref.commit) not in (str, type(None))
         or not all(type(n) is int and -(2**63) <= n < 2**63 for n in (ref.seq, ref.time))
         or ref.seq < 0
     ):
@@ -52,9 +52,10 @@ class Branches:
         Raises:
             AlreadyExists: A branch or checkpoint has the name.
         """
-        check_name(name, "branch name")
         branch: Branch = self._session.hook.create_branch(
-            ctx=self._session.ctx, name=name, at=to_at(self._current if at is None else at)
+            ctx=self._session.ctx,
+            name=check_name(name, "branch name"),
+            at=to_at(self._current if at is None else at),
         )
         return branch
 
@@ -78,7 +79,7 @@ class Branches:
         Raises:
             Conflict: It has children or checkpoints and `cascade` is not given, or it is main.
         """
-        check_name(name, "branch name")
+        name = check_name(name, "branch name")
         check_flag(cascade, "cascade")
         count: int = self._session.hook.delete_branch(ctx=self._session.ctx, name=name, cascade=cascade)
         return count
@@ -162,16 +163,17 @@ class Spaces:
         Raises:
             AlreadyExists: A space of that name has another definition.
         """
-        check_name(name, "space name")
+        name = check_name(name, "space name")
         dim = check_whole(dim, "the number of dimensions", 1)
         if dim > MAX_DIM:
             raise InvalidInput(f"a space has 1 to {MAX_DIM} dimensions, not {dim}")
-        check_choice(dtype, "the dtype of a space", get_args(Dtype))
-        check_choice(metric, "the metric of a space", get_args(Metric))
+        kept: Any = check_choice(dtype, "the dtype of a space", get_args(Dtype))
+        scored: Any = check_choice(metric, "the metric of a space", get_args(Metric))
         if table is not None:
-            check_choice(table, "the table that a space is bound to", [t for t in TABLES if t != "vectors"])
+            bindable = [name for name in TABLES if name != "vectors"]
+            table = check_choice(table, "the table that a space is bound to", bindable)
         space: Space = self._session.hook.create_space(
-            ctx=self._session.ctx, space=Space(name, dim, dtype, metric, clean(model), table, now_us())
+            ctx=self._session.ctx, space=Space(name, dim, kept, scored, clean(model), table, now_us())
         )
         return space
 

@@ -83,7 +83,7 @@ def check_name(name: object, what: str = "name") -> str:
         raise InvalidRef(
             f"{what} {shown} is not allowed: use 1 to {NAME_LIMIT} of the characters A-Z a-z 0-9 . _ / -"
         )
-    return name
+    return str.__str__(name)  # engines get no subclass of str
 
 
 def parse_ref(text: str | Ref) -> Ref:
@@ -121,10 +121,8 @@ def _checked(ref: Ref) -> Ref:
     ):
         raise InvalidRef("the sequence number and the time of a ref are ints of 64 bits")
     if ref.commit is not None:
-        check_name(ref.commit, "commit id")
-    else:
-        check_name(ref.name, "ref")
-    return ref
+        return Ref("", commit=check_name(ref.commit, "commit id"))
+    return Ref(check_name(ref.name, "ref"), ref.seq, ref.time)
 
 
 def parse_time(text: str) -> int:

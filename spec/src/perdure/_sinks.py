@@ -20,7 +20,8 @@ __all__ = ["BatchSink", "CommitSink", "NoSink", "Options", "Sink", "clean", "com
 def clean(text: str) -> str:
     """Text of a commit, refused where an engine could not keep it."""
     try:
-        check_text(text, "the message or the author of a commit").encode()
+        text = check_text(text, "the message or the author of a commit")
+        text.encode()
     except UnicodeEncodeError:
         raise InvalidInput("the message or the author of a commit holds a lone surrogate") from None
     if "\0" in text:
@@ -46,13 +47,15 @@ class Options(msgspec.Struct, frozen=True):
     check_references: bool = False
 
     def __post_init__(self) -> None:
-        clean(self.message)
+        plain = {"message": clean(self.message)}
         if self.author is not None:
-            clean(self.author)
+            plain["author"] = clean(self.author)
         if self.commit_id is not None:
-            check_name(self.commit_id, "commit id")
+            plain["commit_id"] = check_name(self.commit_id, "commit id")
         if self.expect_head is not None and self.expect_head is not msgspec.UNSET:
-            check_text(self.expect_head, "expect_head")
+            plain["expect_head"] = check_text(self.expect_head, "expect_head")
+        for name, text in plain.items():
+            msgspec.structs.force_setattr(self, name, text)
         check_flag(self.check_references, "check_references")
 
 

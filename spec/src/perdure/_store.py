@@ -20,10 +20,10 @@ from perdure._hooks import HistoryEvent
 from perdure._managers import Branches, Checkpoints, Namespaces, Spaces, to_at
 from perdure._names import MAIN, Ref, check_name, now_us, uuid7
 from perdure._plugins import WrapperSpec, open_backend, split_url
-from perdure._readers import EngineReader, NoReader, OverlayReader
+from perdure._readers import EngineReader
 from perdure._rows import codec, encode_keys
 from perdure._session import Session
-from perdure._sinks import BatchSink, CommitSink, NoSink, Options, clean, commit, said
+from perdure._sinks import CommitSink, Options, clean, commit, said
 from perdure._tables import Tables
 from perdure._types import (
     Branch,
@@ -38,6 +38,7 @@ from perdure._types import (
     Stats,
     VerifyReport,
 )
+from perdure._views import Batch, Snapshot, Transaction
 from perdure.filters import F
 
 __all__ = ["Batch", "Snapshot", "Store", "Transaction", "open", "restore"]
@@ -77,8 +78,8 @@ def open(
         IncompatibleStore, CorruptStore: What is there is no store that this version can read.
         PluginError: The backend does not keep to the hookspecs.
     """
-    check_name(namespace, "namespace")
-    check_name(branch, "branch name")
+    namespace = check_name(namespace, "namespace")
+    branch = check_name(branch, "branch name")
     check_choice(mode, "mode", ("r", "rw"))
     ctx = Context(principal=clean(principal))
     backend, description = open_backend(url, namespace, mode, wrap, ctx)
@@ -153,7 +154,7 @@ class Store(Tables):
 
     def branch(self, name: str) -> Store:
         """This store on another branch, forked from the head here where there is none of that name."""
-        check_name(name, "branch name")
+        name = check_name(name, "branch name")
         if not self._has_branch(name):
             try:
                 self.branches.create(name)
@@ -337,7 +338,7 @@ class Store(Tables):
             tables=check_tables(tables),
             keys=None
             if keys is None
-            else {name: encode_keys(codec(name).table, ks) for name, ks in keys.items()},
+            else {name: encode_keys(codec(name).table, keys[name]) for name in check_tables(keys) or ()},
             **self._words(strategy, dry_run, words),
             commit_id=words.commit_id or uuid7(),
         )
@@ -375,8 +376,10 @@ class Store(Tables):
             **options: message, author, commit_id (of the new commit), expect_head.
         """
         words = _told(options)
-        if not isinstance(parent, (str, int, type(None))):
-            raise InvalidInput(f"parent is a commit id, 0 or 1, not {type(parent).__name__}")
+        if isinstance(parent, str):
+            parent = check_name(parent, "commit id")
+        elif parent is not None:
+            parent = check_whole(parent, "parent, where it is no commit id,")
         return history.revert(
             self._session.hook,
             self._session.ctx,
@@ -475,60 +478,6 @@ class Store(Tables):
         request = CompactRequest(commits, since, _microseconds(lease, "lease"))
         report: CompactReport = self._session.hook.compact(ctx=self._session.ctx, request=request)
         return report
-
-
-class Snapshot(Tables):
-    """A read-only view of one point in history."""
-
-    def __init__(self, session: Session, point: Point, without: str | None = None) -> None:
-        reader: Any = EngineReader(session, point)
-        if without is not None:
-            check_name(without, "commit id")
-            overlay = history.without(session.hook, session.ctx, point, without)
-            reader = OverlayReader(session, point, without, overlay)
-        super().__init__(session, reader, NoSink())
-        self.point = point
-
-    def __repr__(self) -> str:
-        return f"<Snapshot {self._session.url} {self.point}>"
-
-
-class Batch(Tables):
-    """Writes that become one commit when the block ends; belongs to one thread.
-
-    Attributes:
-        result: The outcome, once the block has ended.
-    """
-
-    def __init__(self, session: Session, branch: str, options: Options | None) -> None:
-        self.sink = BatchSink()
-        super().__init__(session, NoReader(), self.sink)
-        self._branch = branch
-        self._options = options
-        self.result: Committed | None = None
-
-    def __enter__(self) -> Self:
-        if not self.sink.open:
-            raise InvalidInput("this batch has ended; open another with store.batch()")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.sink.open = False
-        if kind is None:
-            self.result = commit(
-                self._session, self._branch, self.sink.operations, self.sink.pieces(), self._options
-            )
-
-
-class Transaction(Tables):
-    """Reads of one snapshot (they do not see the writes here), and writes that commit together."""
-
-    def __init__(self, session: Session, point: Point) -> None:
-        self.sink = BatchSink()
-        super().__init__(session, EngineReader(session, point), self.sink)
-        self.point = point
 
 
 def _told(options: dict[str, Any]) -> Options:
