@@ -66,6 +66,7 @@ def open_namespace(database: Database, name: str, *, create: bool) -> int | None
     """The number of a namespace, made where `create`; None where there is none."""
     with database.reading() as session:
         number = branches.namespace_number(session, name)
+        branches.check_namespaces(session, name, number)
     if number is None and create:
         with database.writing(None) as session:
             number = branches.namespace_number(session, name)
@@ -97,7 +98,7 @@ class SqlBackend:
         self._namespace = namespace
         self._ns = ns
         dialect = database.dialect
-        self.driver_errors = (dialect.driver_error, UnicodeEncodeError, OverflowError)
+        self.driver_errors = (dialect.driver_error, UnicodeError, OverflowError)
         self.translate = dialect.translate
         self._readers = {name: RowReader(table, dialect) for name, table in TABLES.items()}
         self._committer = Committer(ns, dialect, self._readers)

@@ -14,6 +14,7 @@ from perdure import (
     Branch,
     Checkpoint,
     Conflict,
+    CorruptStore,
     InvalidRecord,
     NotFound,
     Point,
@@ -36,6 +37,7 @@ __all__ = [
     "add_namespace",
     "add_space",
     "bump",
+    "check_namespaces",
     "create_branch",
     "create_checkpoint",
     "create_space",
@@ -71,6 +73,26 @@ def namespace_number(session: Session, name: str) -> int | None:
     """The number of a namespace, or None."""
     found = session.one("SELECT no FROM namespaces WHERE name = :name", name=name)
     return None if found is None else found[0]
+
+
+def check_namespaces(session: Session, name: str, number: int | None) -> None:
+    """Tell a namespace that is not there from one that cannot be found because its record is damaged.
+
+    Raises:
+        CorruptStore: The record of this namespace, or one that might have been it, is damaged.
+    """
+    names = ", ".join(RECORDS["namespaces"])
+    rows = session.all(
+        f"SELECT {names} FROM namespaces"
+        if number is None
+        else f"SELECT {names} FROM namespaces WHERE no = {number:d}"
+    )
+    for row in rows:
+        if record_hash("namespaces", row[:-1]) != row[-1] or (row[1] == name) is (number is None):
+            raise CorruptStore(
+                f"the record of namespace {name!r} is damaged; stop writing, run verify, restore from a backup",
+                namespace=name,
+            )
 
 
 def add_namespace(session: Session, name: str) -> int:

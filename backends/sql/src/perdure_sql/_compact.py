@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from perdure import TABLES, CompactReport, CompactRequest, Context, Table, now_us
 
-from perdure_sql._branches import bump
+from perdure_sql._branches import bump, insert
 from perdure_sql._codec import commit_of, quote
 from perdure_sql._database import Database, Session
 from perdure_sql._lineage import BranchRow, branch_rows, flatten, store_branch
@@ -26,12 +26,7 @@ def compact(database: Database, ctx: Context, ns: int, request: CompactRequest) 
         pins = _pins(session, ns, branches, floors)
         session.run("DELETE FROM pins WHERE ns = :ns", ns=ns)
         for number, seq in sorted(pins):
-            session.run(
-                "INSERT INTO pins (ns, branch, seq) VALUES (:ns, :branch, :seq)",
-                ns=ns,
-                branch=number,
-                seq=seq,
-            )
+            insert(session, "pins", ns, number, seq)
         versions = 0
         for no, branch in branches.items():
             if branch.floor != floors[no]:
@@ -139,7 +134,35 @@ def _drop_versions(session: Session, ns: int, branch: int, table: Table, floor: 
             f"AND o.branch = :no AND {on} AND o.from_seq < {table.name}.from_seq)",
             values,
         ).rowcount
+    _join(session, table, values, root)
     return int(dropped)
+
+
+def _join(session: Session, table: Table, values: dict[str, int], root: bool) -> None:
+    """Let each version end where the next one left begins, so that `verify` can tell every `to_seq`.
+
+    No point between is readable, else there were a version for it.
+    """
+    name = table.name
+    later = f"FROM {name} n WHERE n.ns = :ns AND n.branch = :no AND " + " AND ".join(
+        f"n.{quote(key)} = {name}.{quote(key)}" for key in table.key
+    )
+    session.run_with(
+        f"UPDATE {name} SET to_seq = (SELECT min(n.from_seq) {later} AND n.from_seq > {name}.from_seq) "
+        f"WHERE ns = :ns AND branch = :no AND from_seq < :floor AND to_seq <= :floor "
+        f"AND NOT EXISTS (SELECT 1 {later} AND n.from_seq = {name}.to_seq)",
+        values,
+    )
+    if not root:
+        first = (
+            f"SELECT min(v.from_seq) FROM {name} v WHERE v.ns = :ns AND v.branch = :no AND "
+            + " AND ".join(f"v.{quote(key)} = {name}_overrides.{quote(key)}" for key in table.key)
+        )
+        session.run_with(
+            f"UPDATE {name}_overrides SET first_seq = ({first}) "
+            f"WHERE ns = :ns AND branch = :no AND first_seq < :floor AND first_seq <> ({first})",
+            values,
+        )
 
 
 def _drop_commits(session: Session, ns: int, branch: int, floor: int) -> int:

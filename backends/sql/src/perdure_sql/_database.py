@@ -96,7 +96,8 @@ class Database:
             try:
                 yield session
             finally:
-                session.raw.execute("ROLLBACK")
+                with suppress(self.dialect.driver_error):  # an I/O error has ended it already
+                    session.raw.execute("ROLLBACK")
 
     @contextmanager
     def writing(self, ctx: Context | None) -> Iterator[Session]:

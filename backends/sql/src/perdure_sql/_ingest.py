@@ -30,7 +30,7 @@ from perdure_sql._commit import Writer, insert_commit, load_spaces, store_chunks
 from perdure_sql._counters import store_counters
 from perdure_sql._database import Session
 from perdure_sql._lineage import BranchRow, branch_rows, lineage_of
-from perdure_sql._places import Arm
+from perdure_sql._places import Arm, pinned
 from perdure_sql._purge import Markers
 from perdure_sql._query import read_counters
 from perdure_sql._rows import RowReader
@@ -168,13 +168,8 @@ class Ingester:
         rows = {b.no: b for b in self._branches.values()}
         while branch.parent is not None and seq <= branch.fork_seq:
             branch = rows[branch.parent]
-        if seq < branch.floor:
-            self._session.run(
-                "INSERT INTO pins (ns, branch, seq) VALUES (:ns, :no, :seq) ON CONFLICT DO NOTHING",
-                ns=self._ns,
-                no=branch.no,
-                seq=seq,
-            )
+        if seq < branch.floor and not pinned(self._session, self._ns, branch.no, seq):
+            insert(self._session, "pins", self._ns, branch.no, seq)
 
     def _reload(self) -> None:
         self._branches = {branch.id: branch for branch in branch_rows(self._session, self._ns).values()}

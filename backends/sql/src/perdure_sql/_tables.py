@@ -53,6 +53,7 @@ RECORDS: dict[str, tuple[str, ...]] = {
         "reverts", "hash",
     ),
     "checkpoints": ("ns", "name", "branch", "seq", "commit_id", "time", "metrics", "message", "created_at", "hash"),
+    "pins": ("ns", "branch", "seq", "hash"),
     "spaces": ("ns", "name", "dim", "dtype", "metric", "model", "owner", "created_at", "hash"),
     "counters": ("ns", "tbl", "row_key", "accessed_at", "access_count", "hash"),
     "purged": ("ns", "marker", "time", "hash"),
@@ -179,6 +180,7 @@ def _records(meta: sa.MetaData, text: Any) -> None:
         "pins",
         meta,
         *(_number(name) for name in ("ns", "branch", "seq")),
+        _blob("hash"),
         sa.PrimaryKeyConstraint("ns", "branch", "seq"),
         sqlite_with_rowid=False,
     )

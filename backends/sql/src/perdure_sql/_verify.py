@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from perdure import TABLES, Key, Problem, Table, VerifyReport
+from perdure import TABLES, Key, PerdureError, Problem, Table, VerifyReport
 from perdure.kit import chunk_digest, owner_key, row_hash
 
-from perdure_sql._codec import columns, decoder, quote, record_hash
+from perdure_sql._arms import arm_params, arms_sql
+from perdure_sql._codec import columns, decoder, encoder, quote, record_hash
 from perdure_sql._commit import load_spaces
 from perdure_sql._database import Session
 from perdure_sql._lineage import branch_rows, lineage_of
 from perdure_sql._places import Arm
 from perdure_sql._purge import digests
 from perdure_sql._rows import RowReader
-from perdure_sql._tables import HEAD, OPEN, RECORDS, VERSION_COLUMNS
+from perdure_sql._tables import HEAD, OPEN, RECORDS, SCHEMA_REVISION, VERSION_COLUMNS
 
 __all__ = ["verify"]
 
 #: Problems after which the rest is not listed.
 _LIMIT = 1_000
+
+#: Records in tables with indexes, which tell whether a record is in the namespace that it was written in.
+_INDEXED = ("branches", "commits")
+
+#: What reading a damaged cell may raise.
+_MALFORMED = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+    PerdureError,
+)
 
 
 def verify(session: Session, ns: int) -> VerifyReport:
@@ -42,7 +57,7 @@ def verify(session: Session, ns: int) -> VerifyReport:
             step()
         except session.dialect.driver_error as error:
             checker.report("error", "unreadable", session.dialect.name, f"a page cannot be read: {error}")
-        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+        except _MALFORMED as error:
             checker.report("error", "malformed", session.dialect.name, f"a stored cell is malformed: {error}")
     return VerifyReport(dict(checker.checked), tuple(checker.problems[:_LIMIT]))
 
@@ -62,15 +77,16 @@ class _Checker:
         """The engine's pages, indexes and schema text."""
         self.problems += self.session.dialect.integrity(self.session.raw)
         self.checked["pages"] += 1
+        revisions = self.session.all("SELECT version_num FROM alembic_version")
+        if [tuple(row) for row in revisions] != [(SCHEMA_REVISION,)]:
+            self.report("error", "schema", "alembic_version", "it does not name this version's revision")
 
     def records(self) -> None:
-        """Hashes of everything that is not a row."""
+        """Hashes of everything that is not a row; of other namespaces too, where one might have strayed there."""
         for table, names in RECORDS.items():
-            own = "no" if table == "namespaces" else "ns"
-            for row in self.session.run(
-                f"SELECT {', '.join(names)} FROM {table} WHERE {own} = :ns", ns=self.ns
-            ):
-                self.checked[table] += 1
+            own = f" WHERE ns = {self.ns:d}" if table in _INDEXED else ""
+            for row in self.session.run(f"SELECT {', '.join(names)} FROM {table}{own}"):
+                self.checked[table] += row[0] == self.ns
                 if record_hash(table, row[:-1]) != row[-1]:
                     name = next((str(cell) for cell in row[1:3] if isinstance(cell, str)), "")
                     self.report(
@@ -98,7 +114,7 @@ class _Checker:
     def heads(self) -> None:
         """Branch heads, against the commits; and the times of commits, which never decrease."""
         for branch in branch_rows(self.session, self.ns).values():
-            last = (branch.fork_seq, None, 0)
+            last: tuple[int, str | None, int] = (branch.fork_seq, None, 0)
             for seq, id_, time in self.session.run(
                 "SELECT seq, id, time FROM commits WHERE ns = :ns AND branch = :no ORDER BY seq",
                 ns=self.ns,
@@ -119,8 +135,9 @@ class _Checker:
     def versions(self, table: Table) -> None:
         """Row hashes, and that the versions of a key follow one another."""
         branches = branch_rows(self.session, self.ns)
-        decode, width = decoder(table), len(table.key)
+        decode, encode, width = decoder(table), encoder(table), len(table.key)
         lead = len(VERSION_COLUMNS)
+        blank = (None,) * (len(table.names) - width)
         names = ", ".join(f"v.{name}" for name in VERSION_COLUMNS)
         order = columns(("branch", *table.key, "from_seq"))
         before: Any = None
@@ -137,9 +154,8 @@ class _Checker:
                 self.report("error", "orphan", where, "its branch does not exist")
                 continue
             row = None if dead else decode(cells[lead:-2])
-            if row_hash(row) != stored or (
-                dead and any(cell is not None for cell in cells[lead + width : -2])
-            ):
+            expected = (*key, *blank) if row is None else encode(row)
+            if tuple(cells[lead:-2]) != expected or row_hash(row) != stored:
                 self.report("error", "row_hash", where, "the row is not what was written")
             copied = bool(branch.flat) and begin == branch.fork_seq
             if not copied and tuple(cells[-2:]) != (number, begin):
@@ -149,8 +165,8 @@ class _Checker:
                     "error", "row_range", where, f"the range {begin} to {end} of its visibility is impossible"
                 )
             if before is not None and before[0] == (number, key):
-                if before[1] > begin:
-                    self.report("error", "row_overlap", where, "it begins before the version before it ends")
+                if before[1] != begin:
+                    self.report("error", "row_chain", where, "it does not begin where the one before it ends")
             elif before is not None:
                 self._ended(before)
             before = ((number, key), end, where)
@@ -178,16 +194,14 @@ class _Checker:
                 "error", "override", f"{table.name}:{row[0]}", "it does not hide what the ancestors have"
             )
         for row in self._stream(
-            f"SELECT {columns(table.key, 'o.')}, b.floor, o.first_seq, b.fork_seq, "
+            f"SELECT {columns(table.key, 'o.')}, o.first_seq, b.flat, "
             f"(SELECT min(v.from_seq) FROM {table.name} v WHERE v.ns = o.ns AND v.branch = o.branch AND {on}) "
             f"FROM {table.name}_overrides o LEFT JOIN branches b ON b.ns = o.ns AND b.no = o.branch WHERE o.ns = :ns"
         ):
             self.checked["overrides"] += 1
-            floor, first, fork, least = row[-4:]
-            if floor is None or least is None or first <= fork or (first != least and floor <= fork):
-                self.report(
-                    "error", "override", f"{table.name}:{row[0]}", "it hides what no version replaces"
-                )
+            first, flat, least = row[-3:]
+            if flat != 0 or first != least:
+                self.report("error", "override", f"{table.name}:{row[0]}", "no version of it begins there")
 
     def chunks(self) -> None:
         """Payload pieces: their names, and that none is missing."""
@@ -213,11 +227,10 @@ class _Checker:
         if not refer and table.name != "vectors":
             return
         wanted = [*table.key, *(column.name for column in refer)]
-        for branch in branch_rows(self.session, self.ns).values():
-            for rows in self._pages(
-                f"SELECT {columns(wanted)} FROM {table.name} v WHERE v.ns = :ns AND v.branch = {branch.no} "
-                f"AND v.to_seq = {OPEN} AND v.dead = 0"
-            ):
+        branches = branch_rows(self.session, self.ns)
+        for no, lineage in lineage_of(branches).items():
+            branch = branches[no]
+            for rows in self._pages(_referring(table, wanted, lineage), arm_params(self.ns, lineage)):
                 targets: dict[str, dict[Key, str]] = {}
                 for row in rows:
                     where = f"{table.name}:{'/'.join(row[: len(table.key)])}@{branch.name}"
@@ -247,7 +260,25 @@ class _Checker:
                         severity, code, where, f"it refers to {name} {'/'.join(key)!r}, which does not exist"
                     )
 
-    def _pages(self, text: str) -> Iterator[list[Any]]:
-        cursor = self.session.run(text, ns=self.ns)
-        while rows := cursor.fetchmany(1_000):
-            yield rows
+    def _pages(self, texts: list[str], params: dict[str, Any]) -> Iterator[list[Any]]:
+        for text in texts:
+            cursor = self.session.run_with(text, params)
+            while rows := cursor.fetchmany(1_000):
+                yield rows
+
+
+def _referring(table: Table, wanted: list[str], lineage: Sequence[Arm]) -> list[str]:
+    """The current rows of a branch's own, and those inherited ones that refer to what a closer branch wrote."""
+    names = columns(wanted)
+    texts = arms_sql(table, names, lineage[:1], "")
+    for depth in range(1, len(lineage)):
+        closer = ", ".join(f":b{d}" for d in range(depth))
+        replaced = " OR ".join(
+            f"EXISTS (SELECT 1 FROM {column.references}_overrides t WHERE t.ns = v.ns "
+            f"AND t.id = v.{quote(column.name)} AND t.branch IN ({closer}))"
+            for column in table.columns
+            if column.references is not None
+        )
+        if replaced:
+            texts.append(arms_sql(table, names, lineage[: depth + 1], f" AND ({replaced})")[depth])
+    return texts

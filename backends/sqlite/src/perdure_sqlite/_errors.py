@@ -26,7 +26,8 @@ def translate(error: BaseException, path: Path) -> PerdureError:
     primary = code & 0xFF
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Busy(f"{name} is locked by another connection; try again", **facts)
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
+    damaged = primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
+    if damaged or isinstance(error, UnicodeDecodeError):  # the driver's message quotes a damaged schema
         return CorruptStore(
             f"{name} is damaged ({text}); stop writing, run verify, restore from a backup", **facts
         )

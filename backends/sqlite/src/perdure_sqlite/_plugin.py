@@ -13,7 +13,6 @@ from perdure import (
     CorruptStore,
     Description,
     NotFound,
-    PerdureError,
     Support,
     Unsupported,
     check_name,
@@ -65,7 +64,7 @@ class SQLitePlugin:
             )
         try:
             return _open(options, namespace)
-        except (sqlite3.Error, UnicodeEncodeError) as error:
+        except (sqlite3.Error, UnicodeError) as error:
             raise translate(error, options.path) from error
 
 
@@ -86,7 +85,7 @@ def _open(options: Options, namespace: str) -> SqlBackend:
                 namespace=namespace,
             )
         return SqlBackend(database, namespace, number, cache_bytes=options.cache)
-    except (PerdureError, sqlite3.Error):
+    except BaseException:
         database.close()
         raise
 

@@ -196,6 +196,7 @@ def upgrade() -> None:
         sa.Column("ns", sa.BigInteger(), nullable=False),
         sa.Column("branch", sa.BigInteger(), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("ns", "branch", "seq"),
         sqlite_with_rowid=False,
     )
