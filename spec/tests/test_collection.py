@@ -251,3 +251,16 @@ def test_an_unknown_option_is_refused(store: Store) -> None:
     for text in ("a\0", "\ud800", 5):
         with pytest.raises(InvalidInput):
             store.memories.put(Memory(), message=text)
+
+
+def test_a_space_that_was_dropped_and_made_anew_elsewhere_is_noticed() -> None:
+    url = f"memory://{perdure.uuid7()}"
+    with perdure.open(url) as one, perdure.open(url) as two:
+        one.spaces.create("s", 4, dtype="float16", metric="dot")
+        two.vectors.put(Vector(space="s", id="a", values=[1, 2, 3, 4]))
+        one.spaces.drop("s")
+        one.spaces.create("s", 2, dtype="float32", metric="dot")
+        with pytest.raises(InvalidRecord, match="2 numbers of float32"):
+            two.vectors.put(Vector(space="s", id="b", values=[1, 2, 3, 4]))
+        two.vectors.put(Vector(space="s", id="b", values=[1, 2]))
+        assert two.vectors[("s", "b")].values.tolist() == [1.0, 2.0]

@@ -15,15 +15,16 @@ import msgspec
 import pyarrow as pa
 from numpy.typing import ArrayLike
 
-from perdure._cells import int64, time_us, vector_bytes
+from perdure import _embedding as embedding
+from perdure._cells import int64, time_us
 from perdure._checks import check_choice, check_flag, check_text, check_whole
 from perdure._cursor import decode_cursor, encode_cursor
-from perdure._errors import InvalidInput, InvalidRecord, NotFound
+from perdure._errors import InvalidInput, NotFound
 from perdure._intake import chunked, intake
 from perdure._names import now_us
 from perdure._payload import PayloadWriter
 from perdure._readers import EngineReader, Reader
-from perdure._records import Record, Vector
+from perdure._records import Record
 from perdure._rows import codec, encode_key, encode_keys
 from perdure._schema import Row
 from perdure._session import Session
@@ -39,11 +40,10 @@ from perdure._types import (
     Put,
     Query,
     Search,
-    Space,
     Update,
 )
 from perdure.filters import Filter, coerce, parse_order, validate
-from perdure.kit import owner_id, owner_key, project
+from perdure.kit import owner_key, project
 
 __all__ = ["Collection", "Found", "Page", "Where"]
 
@@ -91,15 +91,16 @@ class Collection(Generic[R]):
             InvalidRecord: It is no key of this table.
         """
         (row,) = self._reader.fetch(self._table.name, (encode_key(self._table, key),))
-        return None if row is None else self._decode(row)
+        return None if row is None else self._decoder()(row)
 
     def get_many(self, keys: Iterable[Any]) -> list[R | None]:
         """Records by key, in the order asked; None where there is none."""
         found: list[R | None] = []
+        decode = self._decoder()
         wanted = iter(encode_keys(self._table, keys))
         while block := list(islice(wanted, KEYS_PER_CALL)):
             rows = self._reader.fetch(self._table.name, block)
-            found.extend(None if row is None else self._decode(row) for row in rows)
+            found.extend(None if row is None else decode(row) for row in rows)
         return found
 
     def __getitem__(self, key: Any) -> R:
@@ -155,7 +156,7 @@ class Collection(Generic[R]):
         elif limit is not None:
             reader = reader.pinned()
         rows = list(reader.select(Query(self._table.name, accept, order, limit, position)))
-        page: Page[R] = Page(map(self._decode, rows))
+        page: Page[R] = Page(map(self._decoder(), rows))
         if limit and len(rows) == limit:
             page.cursor = encode_cursor(
                 self._table.name, accept, order, reader.view, reader.point(), rows[-1]
@@ -165,7 +166,7 @@ class Collection(Generic[R]):
     def scan(self, where: Where = None, *, order_by: str | list[str] | None = None) -> Iterator[R]:
         """Records that match, streamed at one state of the store, in bounded memory."""
         accept, order = self._where(where), parse_order(order_by, self._table)
-        return map(self._decode, self._reader.pinned().select(Query(self._table.name, accept, order)))
+        return map(self._decoder(), self._reader.pinned().select(Query(self._table.name, accept, order)))
 
     def count(self, where: Where = None) -> int:
         """How many records match."""
@@ -224,7 +225,7 @@ class Collection(Generic[R]):
             model: The embedding model of `vector`; refused where the space has another.
             exact: Demand exact results even where an approximate index exists.
         """
-        chosen = self._space(space, model)
+        chosen = embedding.choose_space(self._session, self._table, space, model)
         k = check_whole(k, "k")
         check_flag(exact, "exact")
         owner = chosen.table if chosen.table is not None and self._table.name == chosen.table else None
@@ -232,14 +233,13 @@ class Collection(Generic[R]):
             raise InvalidInput(
                 f"space {chosen.name!r} is bound to {chosen.table}; filter with store.{chosen.table}.search"
             )
-        query = Search(chosen.name, _query_vector(vector, chosen), k, self._where(where), exact)
+        query = Search(chosen.name, embedding.query_vector(vector, chosen), k, self._where(where), exact)
         reader = self._reader.pinned()
         hits = reader.search(query)
         keys = [(chosen.name, h.id) if owner is None else owner_key(self._table, h.id) for h in hits]
         rows = reader.fetch(self._table.name, keys) if keys else []
-        return [
-            Found(self._decode(row), h.score) for h, row in zip(hits, rows, strict=True) if row is not None
-        ]
+        decode = self._decoder()
+        return [Found(decode(row), h.score) for h, row in zip(hits, rows, strict=True) if row is not None]
 
     def counters(self, key: Any) -> Counter:
         """The read counters of a row: when `touch` last counted a read, and how many there were."""
@@ -373,11 +373,13 @@ class Collection(Generic[R]):
         payloads = PayloadWriter()
         operations, count = intake(self._session, self._codec, records, mode, payloads)
         if model is not None and vector is None:
-            self._check_models(operations, model)
+            embedding.check_models(self._session, self._table, operations, model)
         if if_version is not None:
             operations = [_conditional(operations, if_version)]
         if vector is not None:
-            operations += self._vector_puts(operations, vector, model, mode)
+            operations += embedding.vector_puts(
+                self._session, _single(operations), self._table, vector, model, mode
+            )
         result = self._sink.submit(operations, payloads, words)
         if progress is not None:
             progress(count)
@@ -399,57 +401,13 @@ class Collection(Generic[R]):
             payloads = PayloadWriter()
             operations, count = intake(self._session, self._codec, block, mode, payloads)
             if model is not None:
-                self._check_models(operations, model)
+                embedding.check_models(self._session, self._table, operations, model)
             last = self._sink.submit(operations, payloads, words)
             done += count
             written += 0 if last is None else last.written
             if progress is not None:
                 progress(done)
         return None if last is None else msgspec.structs.replace(last, written=written)
-
-    def _vector_puts(
-        self, operations: list[Operation], vector: Any, model: str | None, mode: Any
-    ) -> list[Operation]:
-        row = _single(operations)
-        if self._table.name == "vectors":
-            raise InvalidInput("vector= goes with a row that it embeds; the values of a Vector are its own")
-        by_space = vector if isinstance(vector, Mapping) else {None: vector}
-        vectors = codec("vectors")
-        owner = owner_id(self._table.key_of(row))
-        puts: list[Operation] = []
-        for name, values in by_space.items():
-            space = self._space(name, model)
-            record = Vector(space=space.name, id=owner, values=values)
-            puts.append(Put("vectors", (vectors.encode(record, self._session.space, PayloadWriter()),), mode))
-        return puts
-
-    def _check_models(self, operations: list[Operation], model: str) -> None:
-        if self._table.name != "vectors":
-            raise InvalidInput("model= says which model made the vectors; give vector= too")
-        for operation in operations:
-            if isinstance(operation, Put):
-                names = {str(row[0]) for row in operation.rows}
-            else:
-                names = {name for batch in operation.batches for name in batch.column(0).to_pylist()}  # type: ignore[union-attr]
-            for name in names:
-                _check_model(self._session.space(name), model)
-
-    def _space(self, name: str | None, model: str | None) -> Space:
-        if name is None:
-            wanted = None if self._table.name == "vectors" else self._table.name
-            bound = [s for s in self._session.spaces() if wanted is None or s.table == wanted]
-            if len(bound) != 1:
-                have = ", ".join(s.name for s in bound) or "none"
-                raise InvalidInput(f"name the space: {have} could be meant for {self._table.name}")
-            space = bound[0]
-        else:
-            space = self._session.space(name)
-        if self._table.name not in ("vectors", space.table):
-            raise InvalidInput(
-                f"space {space.name!r} is bound to {space.table or 'no table'}, not to {self._table.name}"
-            )
-        _check_model(space, model)
-        return space
 
     def _where(self, where: Where) -> Filter | None:
         accept = coerce(where)
@@ -467,9 +425,9 @@ class Collection(Generic[R]):
             raise InvalidInput("columns= names at least one column; use count to count rows")
         return names
 
-    def _decode(self, row: Row) -> R:
-        record: R = self._codec.decode(row)
-        return record
+    def _decoder(self) -> Callable[[Row], R]:
+        """The function that makes records of the rows of one operation."""
+        return self._codec.decode
 
 
 def _version(version: str | None) -> str | None:
@@ -487,18 +445,6 @@ def _single(operations: list[Operation]) -> Row:
     if len(operations) != 1 or not isinstance(operations[0], Put) or len(operations[0].rows) != 1:
         raise InvalidInput("vector=, if_version= and if_absent= go with a single record")
     return operations[0].rows[0]
-
-
-def _check_model(space: Space, model: str | None) -> None:
-    if model is not None and check_text(model, "model") != space.model:
-        raise InvalidRecord(
-            f"space {space.name!r} holds vectors of model {space.model!r}, not {model!r}; "
-            "vectors of different models cannot be compared, so create another space"
-        )
-
-
-def _query_vector(vector: ArrayLike, space: Space) -> bytes:
-    return vector_bytes(vector, space.dim, "float64", space.metric, "the query vector")
 
 
 def _limit(limit: int | None) -> int | None:

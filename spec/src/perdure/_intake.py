@@ -46,12 +46,13 @@ def intake(
         InvalidRecord, NotFound: A record is refused; nothing was sent to the engine.
     """
     name = codec.table.name
+    spaces = session.lookup()
     if isinstance(records, (Record, Mapping)):
-        return [Put(name, (codec.encode(records, session.space, payloads),), mode)], 1
+        return [Put(name, (codec.encode(records, spaces, payloads),), mode)], 1
     batches = _arrow_batches(records)
     if batches is not None:
         return _arrow(session, codec, batches, mode)
-    blocks = (codec.encode_many(block, session.space, payloads) for block in _blocks(records))
+    blocks = (codec.encode_many(block, spaces, payloads) for block in _blocks(records))
     head: list[Row] = []
     for rows in blocks:
         head += rows
@@ -135,7 +136,8 @@ def _tables_of(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Tabl
 def _arrow(
     session: Session, codec: RowCodec, batches: Iterator[pa.RecordBatch], mode: Mode
 ) -> tuple[list[Operation], int]:
-    encoded = (encode_batch(codec.table, batch, session.space) for batch in batches)
+    spaces = session.lookup()
+    encoded = (encode_batch(codec.table, batch, spaces) for batch in batches)
     held: list[pa.RecordBatch] = []
     rows = 0
     for batch in encoded:

@@ -191,7 +191,6 @@ class Spaces:
         report: PurgeReport = self._session.hook.drop_space(
             ctx=self._session.ctx, name=check_name(name, "space name")
         )
-        self._session.forget_spaces()
         return report
 
 

@@ -1,9 +1,8 @@
-"""What the views of one open store share: the backend's hooks, the caller's context, the space cache."""
+"""What the views of one open store share: the backend's hooks and the caller's context."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from perdure._capabilities import Description
@@ -17,7 +16,7 @@ __all__ = ["Session"]
 
 
 class Session:
-    """One open backend. Safe from several threads: the only state is a cache of immutable spaces."""
+    """One open backend. Safe from several threads: it has no state of its own."""
 
     def __init__(
         self,
@@ -34,33 +33,39 @@ class Session:
         self.namespace = namespace
         self.ctx = ctx
         self.hook: Any = manager(backend, observers).hook
-        self._spaces: dict[str, Space] = {}
-        self._lock = threading.Lock()
 
     def space(self, name: str) -> Space:
-        """The definition of a space.
+        """The definition of a space as it is now.
 
         Raises:
             NotFound: There is none of that name.
         """
-        space = self._spaces.get(check_text(name, "the name of a space"))
-        if space is None:
-            space = {s.name: s for s in self.spaces()}.get(name)
-        if space is None:
-            raise NotFound(f"there is no space {name[:80]!r}; create it with store.spaces.create", space=name)
+        return self.lookup()(name)
+
+    def lookup(self) -> Callable[[str], Space]:
+        """The definitions of spaces for one operation: read once, when the first is asked for.
+
+        They are not kept for longer, since another process may drop a space and create another of its name.
+        """
+        known: dict[str, Space] = {}
+
+        def space(name: str) -> Space:
+            found = known.get(check_text(name, "the name of a space"))
+            if found is None and not known:
+                known.update({s.name: s for s in self.spaces()})
+                found = known.get(name)
+            if found is None:
+                raise NotFound(
+                    f"there is no space {name[:80]!r}; create it with store.spaces.create", space=name
+                )
+            return found
+
         return space
 
     def spaces(self) -> list[Space]:
-        """All spaces, read anew."""
+        """All spaces."""
         spaces: list[Space] = self.hook.list_spaces(ctx=self.ctx)
-        with self._lock:
-            self._spaces = {s.name: s for s in spaces}
         return spaces
-
-    def forget_spaces(self) -> None:
-        """Drop the cache, after a space was dropped here."""
-        with self._lock:
-            self._spaces = {}
 
     def payload(self, manifest: str) -> Iterator[bytes]:
         """The pieces of a payload."""

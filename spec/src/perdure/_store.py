@@ -430,7 +430,6 @@ class Store(Tables):
         if isinstance(events, (str, bytes)) or not isinstance(events, Iterable):
             raise InvalidRecord(f"ingest takes an iterable of events, not {type(events).__name__}")
         report: IngestReport = self._session.hook.ingest(ctx=self._session.ctx, events=events)
-        self._session.forget_spaces()
         return report
 
     def backup(self, path: str | Path, *, overwrite: bool = False) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -151,19 +151,22 @@ class Skills(Collection[Skill]):
 class Vectors(Collection[Vector]):
     """The embeddings themselves. `search` on them returns the vector records."""
 
-    def _decode(self, row: Row) -> Vector:
-        vector: Vector = self._codec.decode(row, self._session.space)
-        return vector
+    def _decoder(self) -> Callable[[Row], Vector]:
+        decode, spaces = self._codec.decode, self._session.lookup()
+        return lambda row: decode(row, spaces)
 
 
 class States(Collection[State]):
     """Weights, architectures, agent states, settings."""
 
-    def _decode(self, row: Row) -> State:
-        state: State = self._codec.decode(row)
-        if state.payload is not None:
-            state.payload = b"".join(self._session.payload(state.payload))  # type: ignore[arg-type]
-        return state
+    def _decoder(self) -> Callable[[Row], State]:
+        def decode(row: Row) -> State:
+            state: State = self._codec.decode(row)
+            if state.payload is not None:
+                state.payload = b"".join(self._session.payload(state.payload))  # type: ignore[arg-type]
+            return state
+
+        return decode
 
     def open_payload(self, key: tuple[str, str]) -> Iterator[bytes] | None:
         """The payload of a state as a stream of pieces; None where there is no state or no payload."""

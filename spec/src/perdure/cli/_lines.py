@@ -89,14 +89,26 @@ def _value(where: str, cell: Any) -> Any:
     if not _tagged(cell):
         return cell
     try:
-        return values.decode(msgspec.json.encode(cell).decode())
+        return values.decode(msgspec.json.encode(_wide_tagged(cell)).decode())
     except InvalidRecord as error:
         reason = error.message
+    except RecursionError:
+        reason = "the value nests too deeply"
     except UnicodeEncodeError:
         reason = 'beside tagged parts, write text with lone surrogates as {"$str":"…"}'
     raise InvalidRecord(
         f'{where}: {reason}; an object with a key that starts with "$" is read as a tagged value'
     )
+
+
+def _wide_tagged(cell: Any) -> Any:
+    """The same JSON with integers beyond int64 in the codec's tagged form."""
+    if isinstance(cell, dict):
+        return {name: _wide_tagged(item) for name, item in cell.items()}
+    if isinstance(cell, list):
+        return [_wide_tagged(item) for item in cell]
+    wide = isinstance(cell, int) and not -(2**63) <= cell < 2**63
+    return {"$int": hex(cell)} if wide else cell
 
 
 def _tagged(cell: Any) -> bool:
