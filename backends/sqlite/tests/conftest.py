@@ -35,6 +35,12 @@ def golden() -> dict[str, Any]:
     return runpy.run_path(str(HERE / "data" / "make_golden.py"))
 
 
+@pytest.fixture(scope="session")
+def jobs() -> dict[str, Any]:
+    """What `workers.py` defines."""
+    return runpy.run_path(str(HERE / "workers.py"))
+
+
 class Workers:
     """Processes forked, after all imports, from one server, so that each starts in a millisecond."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from perdure import At, HistoryExpired, NotFound, Point, Ref, format_time
+from perdure import At, CorruptStore, HistoryExpired, NotFound, Point, Ref, format_time
 
 from perdure_sql._codec import branch_of, commit_of
 from perdure_sql._database import Session
@@ -22,7 +22,7 @@ _BY_NAME, _BY_ID, _BY_NO = (_HEAD.format(by=column) for column in ("name", "id",
 #: Branches, in the column order of `branch_of`.
 BRANCHES = """
 SELECT b.id, b.name, p.id, b.fork_seq, b.head_seq, b.head_commit, b.head_time, b.floor, b.created_at
-FROM branches b LEFT JOIN branches p ON p.ns = b.ns AND p.no = b.parent WHERE b.ns = :ns"""
+FROM branches b LEFT JOIN branches p ON p.ns = b.ns AND p.no = b.parent AND p.no < b.no WHERE b.ns = :ns"""
 
 #: Commits with their branch id, then in the column order of `commit_of`.
 COMMITS = """
@@ -110,6 +110,8 @@ def _load(session: Session, ns: int, text: str, value: str | int) -> _Branch | N
     if not rows:
         return None
     no, id_, name, parent, fork, seq, commit, time, floor, epoch = rows[0][:10]
+    if parent is not None and parent >= no:  # would be followed for ever
+        raise CorruptStore(f"branch {name!r} is damaged: its parent is no older branch; run verify", branch=id_)
     lineage = tuple(Arm(row[10], row[11]) for row in rows)
     return _Branch(no, id_, name, parent, fork, Point(id_, seq, commit, time), floor, epoch, lineage)
 

@@ -14,7 +14,7 @@ from perdure_sql._codec import columns, decoder, encoder, quote, record_hash
 from perdure_sql._commit import load_spaces
 from perdure_sql._database import Session
 from perdure_sql._lineage import branch_rows, lineage_of
-from perdure_sql._places import Arm
+from perdure_sql._places import Arm, pinned
 from perdure_sql._purge import digests
 from perdure_sql._rows import RowReader
 from perdure_sql._tables import HEAD, OPEN, RECORDS, SCHEMA_REVISION, VERSION_COLUMNS
@@ -47,6 +47,7 @@ def verify(session: Session, ns: int) -> VerifyReport:
         checker.records,
         checker.lineage,
         checker.heads,
+        checker.points,
         *(lambda table=table: checker.versions(table) for table in TABLES.values()),
         *(lambda table=table: checker.overrides(table) for table in TABLES.values()),
         checker.chunks,
@@ -131,6 +132,27 @@ class _Checker:
                 self.report(
                     "error", "head", f"branch {branch.name}", f"its head {branch.head_seq} is no commit of it"
                 )
+
+    def points(self) -> None:
+        """What forks and checkpoints name lies in the kept window, or compaction noted that it is kept."""
+        branches = branch_rows(self.session, self.ns)
+        named = [
+            (f"branch {b.name}", b.parent, b.fork_seq) for b in branches.values() if b.parent is not None
+        ]
+        named += [
+            (f"checkpoint {name}", number, seq)
+            for name, number, seq in self.session.all(
+                "SELECT name, branch, seq FROM checkpoints WHERE ns = :ns", ns=self.ns
+            )
+        ]
+        for where, number, seq in named:
+            branch = branches[number]
+            while branch.parent is not None and seq <= branch.fork_seq and branch.parent < branch.no:
+                branch = branches[branch.parent]
+            if seq > branch.head_seq or (
+                seq < branch.floor and not pinned(self.session, self.ns, branch.no, seq)
+            ):
+                self.report("error", "point", where, f"the point {branch.name}@{seq} is not kept")
 
     def versions(self, table: Table) -> None:
         """Row hashes, and that the versions of a key follow one another."""
