@@ -1,5 +1,7 @@
 """Branches, compaction, flattening, export and search, against what was read before."""
 
+from datetime import timedelta
+
 import numpy as np
 import perdure
 import pytest
@@ -121,3 +123,27 @@ def test_search_equals_brute_force_on_every_branch(store, metric):
                 best = sorted(zip(-scores(metric, values, query), [row[1] for row in found], strict=True))[:7]
                 hits = store.search(ctx=CTX, search=Search("s", query.tobytes(), 7, where), at=at)
                 assert [(hit.id, hit.score) for hit in hits] == [(id_, -score) for score, id_ in best]
+
+
+def test_touched_keys_come_once_and_in_order_over_many_pages(store, monkeypatch):
+    monkeypatch.setattr("perdure_sql._history._KEYS", 3)
+    deep(store, 2)
+    store.create_space(ctx=CTX, space=Space("s", 1))
+    vectors = [("s", f"v{i}", b"\0\0\x80\x3f", None, "null", None, None) for i in range(7)]
+    head = commit(store, Put("vectors", vectors)).point
+    touched = list(store.touched(ctx=CTX, branch=head.branch, after=0, upto=head.seq))
+    assert touched == sorted(set(touched))
+    assert len(touched) == 40 + 7
+
+
+@pytest.mark.parametrize("engine", ["memory://times", "sqlite"])
+def test_a_time_on_a_fork_of_the_empty_store_survives_its_parents_compaction(engine, path):
+    with perdure.open(f"sqlite:///{path}" if engine == "sqlite" else engine) as store:
+        store.branches.create("lab", at="main@0")
+        begin = perdure.now_us()
+        for i in range(4):
+            store.memories.put(perdure.Memory(id=f"m{i}"))
+        store.compact(lease=timedelta(0))
+        assert store.at(Ref("lab", time=begin)).memories.count() == 0
+        with pytest.raises(perdure.HistoryExpired):
+            store.at(Ref("main", time=begin))

@@ -166,11 +166,12 @@ class SqlBackend:
         with self._database.reading() as session:
             where = place(session, self._ns, at)
             found = self._readers[table].closest(session, self._ns, where.branch, where.point.seq, keys)
-            numbers = {cells[3] for cells in found.values()}
-            ids = {
-                number: session.one("SELECT id FROM commits WHERE no = :no", no=number)[0]
-                for number in numbers
-            }
+            ids = {}
+            for number in {cells[3] for cells in found.values()}:
+                commit = session.one("SELECT id FROM commits WHERE no = :no", no=number)
+                if commit is None:
+                    raise CorruptStore(f"the commit of a row of {table} is missing; run verify")
+                ids[number] = commit[0]
         return [ids[found[key][3]] if key in found and not found[key][1] else None for key in keys]
 
     @hookimpl

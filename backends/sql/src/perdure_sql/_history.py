@@ -20,6 +20,9 @@ _PAGE = 500
 #: Changes of one batch at most, so that a large commit is never held whole.
 _CHANGES = 2_000
 
+#: Touched keys read at a time; each time sorts all, so few times are wanted.
+_KEYS = 20_000
+
 
 class History:
     """Reads the commits of one namespace. Holds no session between pages."""
@@ -140,13 +143,22 @@ class History:
     def _touched(self, number: int, after: int, upto: int) -> Iterator[tuple[str, Key]]:
         for name in sorted(TABLES):
             order = columns(TABLES[name].key)
-            with self._database.reading() as session:
-                rows: list[Any] = session.all(
-                    f"SELECT DISTINCT {order} FROM {name} v WHERE v.ns = :ns AND v.branch = :branch "
-                    f"AND v.from_seq > :after AND v.from_seq <= :upto ORDER BY {order}",
-                    ns=self._ns,
-                    branch=number,
-                    after=after,
-                    upto=upto,
-                )
-            yield from ((name, tuple(row)) for row in rows)
+            marks = [f"k{i}" for i in range(len(TABLES[name].key))]
+            beyond = ""
+            last: dict[str, str] = {}
+            while True:
+                with self._database.reading() as session:
+                    rows: list[Any] = session.all(
+                        f"SELECT DISTINCT {order} FROM {name} v WHERE v.ns = :ns AND v.branch = :branch "
+                        f"AND v.from_seq > :after AND v.from_seq <= :upto{beyond} ORDER BY {order} LIMIT {_KEYS}",
+                        ns=self._ns,
+                        branch=number,
+                        after=after,
+                        upto=upto,
+                        **last,
+                    )
+                yield from ((name, tuple(row)) for row in rows)
+                if len(rows) < _KEYS:
+                    break
+                beyond = f" AND ({order}) > (:{', :'.join(marks)})"
+                last = dict(zip(marks, rows[-1], strict=True))

@@ -27,7 +27,8 @@ def translate(error: BaseException, path: Path) -> PerdureError:
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Busy(f"{name} is locked by another connection; try again", **facts)
     damaged = primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
-    if damaged or isinstance(error, UnicodeDecodeError):  # the driver's message quotes a damaged schema
+    if damaged or isinstance(error, UnicodeDecodeError) or "decode to UTF-8" in text:
+        # No code of SQLite's: a text, or the schema that the driver's message quotes, is no UTF-8.
         return CorruptStore(
             f"{name} is damaged ({text}); stop writing, run verify, restore from a backup", **facts
         )

@@ -115,10 +115,14 @@ class Reader:
                 if commit.seq < branch.floor and commit.seq != upto:  # a later one may have been dropped
                     self._expired(branch, time)
                 return Point(branch.id, commit.seq, commit.id, commit.time)
-            if branch.floor > branch.fork_seq and branch.fork_time <= time < branch.floor_time:
+            open_end = (
+                upto > branch.fork_seq
+            )  # else nothing of this branch comes before the fork that led here
+            if open_end and branch.floor > branch.fork_seq and branch.fork_time <= time < branch.floor_time:
                 self._expired(branch, time)
             if branch.parent is None:
-                state.check_readable(branch, branch.fork_seq)
+                if open_end:
+                    state.check_readable(branch, branch.fork_seq)
                 return Point(branch.id, branch.fork_seq, branch.fork_commit, branch.fork_time)
             upto, branch = branch.fork_seq, state.owner(branch.parent, branch.fork_seq)
 
