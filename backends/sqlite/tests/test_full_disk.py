@@ -70,9 +70,9 @@ def test_files_that_may_not_grow(workers, jobs, path, tmp_path, limit):
 @pytest.mark.parametrize(
     ("directory", "file", "outcomes"),
     [
-        (0o555, 0o444, [["read 1", "permission_denied"], ["permission_denied", "storage_error"]]),
-        (0o755, 0o444, [["read 1", "permission_denied"], ["permission_denied", "storage_error"]]),
-        (0o755, 0o000, [["storage_error", "permission_denied"]] * 2),
+        (0o555, 0o444, ["read 1", "permission_denied", "permission_denied"]),
+        (0o755, 0o444, ["read 1", "permission_denied", "permission_denied"]),
+        (0o755, 0o000, ["storage_error", "storage_error"]),
     ],
 )
 def test_what_may_not_be_written_is_left_alone(workers, directory, file, outcomes):
@@ -90,6 +90,5 @@ def test_what_may_not_be_written_is_left_alone(workers, directory, file, outcome
             assert workers.wait(child) == [0]
             folder.chmod(0o755)
             said = json.loads(report.read())
-        assert said[:-1] == outcomes[0] or said[0] in outcomes[0], said
-        assert said[-1] in outcomes[1], said
+        assert said == outcomes
         assert path.read_bytes() == before
