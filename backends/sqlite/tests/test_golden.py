@@ -69,7 +69,7 @@ def test_what_was_purged_does_not_come_back(copy):
 def test_the_golden_files_name_no_machine():
     here = [str(part).encode() for part in (Path.home(), DATA.parents[3], Path(tempfile.gettempdir()))]
     for path in DATA.glob("golden-*"):
-        assert not [part for part in here if part in path.read_bytes()]
+        assert not [part for part in here if len(part) > 3 and part in path.read_bytes()]
 
 
 def test_the_newest_golden_store_is_what_this_version_writes(path, golden):
