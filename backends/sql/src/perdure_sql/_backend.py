@@ -26,6 +26,7 @@ from perdure import (
     Hit,
     IngestReport,
     Key,
+    NotFound,
     Point,
     PurgeReport,
     Query,
@@ -62,12 +63,24 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def open_namespace(database: Database, name: str, *, create: bool) -> int | None:
-    """The number of a namespace, made where `create`; None where there is none."""
+def open_namespace(database: Database, name: str, *, create: bool) -> int:
+    """The number of a namespace, made where `create`.
+
+    Raises:
+        NotFound: There is none; its `detail` has the names of those that there are, as `namespaces`.
+    """
     with database.reading() as session:
         number = branches.namespace_number(session, name)
         branches.check_namespaces(session, name, number)
-    if number is None and create:
+        if number is None and not create:
+            names = [row[0] for row in session.all("SELECT name FROM namespaces ORDER BY name")]
+            known = ", ".join(names[:10]) + (", …" if len(names) > 10 else "") or "none"
+            raise NotFound(
+                f"there is no namespace {name!r} (there are: {known}); write to it (mode='rw') to create it",
+                namespace=name,
+                namespaces=names,
+            )
+    if number is None:
         with database.writing(None) as session:
             number = branches.namespace_number(session, name)
             if number is None:

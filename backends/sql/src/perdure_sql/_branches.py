@@ -24,6 +24,7 @@ from perdure import (
     now_us,
     uuid7,
 )
+from perdure.kit import NUMPY_DTYPE
 
 from perdure_sql._codec import branch_of, checkpoint_of, columns, record_hash, space_of
 from perdure_sql._commit import load_spaces
@@ -160,7 +161,7 @@ def drop_namespace(session: Session, name: str) -> bool:
 def create_branch(session: Session, ns: int, name: str, at: At) -> Branch:
     """Fork a branch: a branch record, and a lineage record for each ancestor."""
     _check_free(session, ns, name)
-    where = place(session, ns, at)
+    where = place(session, ns, _bare(at))
     point = where.point
     fork = Point("", point.seq, point.commit, point.time)
     branch = Branch(uuid7(), name, point.branch, point.seq, fork, point.seq, now_us())
@@ -249,6 +250,11 @@ def _erase_branch(session: Session, ns: int, number: int) -> None:
     session.run("DELETE FROM branches WHERE ns = :ns AND no = :no", ns=ns, no=number)
 
 
+def _bare(at: At) -> At:
+    """Without what a caller says of a point's commit and time: what is recorded comes from the store."""
+    return Point(at.branch, at.seq) if isinstance(at, Point) else at
+
+
 # --------------------------------------------------------------------------------------- checkpoints
 
 
@@ -260,7 +266,7 @@ def create_checkpoint(session: Session, ns: int, checkpoint: Checkpoint) -> Chec
 
 def add_checkpoint(session: Session, ns: int, checkpoint: Checkpoint) -> Checkpoint:
     """Record a checkpoint whose name is free."""
-    where = place(session, ns, checkpoint.point)
+    where = place(session, ns, _bare(checkpoint.point))
     point = where.point
     created = checkpoint.created_at or now_us()
     insert(
@@ -295,6 +301,11 @@ def create_space(session: Session, ns: int, space: Space) -> Space:
     if not 1 <= space.dim <= 65_536:
         raise InvalidRecord(
             f"space {space.name!r} has dim {space.dim}; a space has 1 to 65,536 numbers per vector"
+        )
+    if space.dtype not in NUMPY_DTYPE or space.metric not in ("cosine", "l2", "dot"):
+        raise InvalidRecord(
+            f"space {space.name!r} has dtype {space.dtype!r} and metric {space.metric!r}; use float16, float32 or "
+            "float64, and cosine, l2 or dot"
         )
     if space.table is not None and (space.table not in TABLES or space.table == "vectors"):
         raise InvalidRecord(

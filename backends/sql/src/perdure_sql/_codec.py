@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 _loads = json.JSONDecoder().decode
+_PLAIN = frozenset((str, int, bytes, type(None)))
 
 
 def quote(name: str) -> str:
@@ -91,7 +92,18 @@ def decoder(table: Table, names: tuple[str, ...] | None = None) -> Callable[[Seq
 
 def record_hash(kind: str, cells: Sequence[Any]) -> bytes:
     """BLAKE2b-128 over a record's cells, which are None, int, str and bytes, as Python writes them."""
+    if not _PLAIN.issuperset(map(type, cells)):
+        cells = [*map(_plain, cells)]
     return blake2b(repr((kind, *cells)).encode(), digest_size=16).digest()
+
+
+def _plain(cell: Any) -> Any:
+    """A cell as the store gives it back: a subclass may be written in another way."""
+    if isinstance(cell, str):
+        return str.__str__(cell)
+    if isinstance(cell, int):
+        return int.__int__(cell)
+    return bytes(cell) if isinstance(cell, bytes | bytearray | memoryview) else cell
 
 
 def key_text(key: Key) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 from perdure import (
     TABLES,
-    AlreadyExists,
     Chunk,
     Commit,
     CommitRequest,
@@ -152,7 +151,7 @@ class Committer:
         number, branch_id, _, parent, _, head_seq, head_commit, head_time, flat = branch[:9]
         replay = session.one(f"{COMMITS} AND c.id = :id", ns=ns, id=request.id)
         if replay is not None:
-            return _replayed(commit_of(replay[0], replay[1:]), branch_id)
+            return _replayed(commit_of(replay[0], replay[1:]))
         expected = request.expect_head
         if (expected is None or isinstance(expected, str)) and expected != head_commit:
             raise StaleHead(
@@ -217,12 +216,7 @@ class Committer:
         return self._spaces[1]
 
 
-def _replayed(commit: Commit, branch_id: str) -> Committed:
-    if commit.branch != branch_id:
-        raise AlreadyExists(
-            f"commit id {commit.id!r} was used on another branch; use a new id for a new commit",
-            commit=commit.id,
-        )
+def _replayed(commit: Commit) -> Committed:
     return Committed(commit, Point(commit.branch, commit.seq, commit.id, commit.time), replayed=True)
 
 

@@ -37,8 +37,8 @@ def compact(database: Database, ctx: Context, ns: int, request: CompactRequest) 
             )
         commits = sum(_drop_commits(session, ns, no, floors[no]) for no in branches)
         chunks = drop_chunks(session, ns, None)
-        if flattened:
-            bump(session, ns, purges=1)  # cached vectors follow lineages
+        if flattened or versions:
+            bump(session, ns, purges=1)  # cached vectors follow lineages, and miss tombstones that are gone
     freed = database.dialect.reclaim(ctx.deadline if ctx is not None else None)
     return CompactReport(versions, commits, chunks, flattened, freed)
 

@@ -125,7 +125,12 @@ class _Compiler:
 
     def _contains(self, name: str, kind: str, part: str, negated: bool) -> _Sql:
         if kind == "tags":
-            # Inside JSON text a quote of a tag is always escaped, so a comma and a quote start a tag.
+            # Inside JSON text a quote of a tag is always escaped, so a comma and a quote start a tag, unless
+            # the comma ends one: then another comma follows.
+            if part.startswith(","):
+                self.exact = False
+                if negated:
+                    return True
             test = self.dialect.instr(
                 f"(',' || substr({name}, 2))", self._bind("," + encode_basestring(part))
             )

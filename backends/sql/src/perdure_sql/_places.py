@@ -111,7 +111,9 @@ def _load(session: Session, ns: int, text: str, value: str | int) -> _Branch | N
         return None
     no, id_, name, parent, fork, seq, commit, time, floor, epoch = rows[0][:10]
     if parent is not None and parent >= no:  # would be followed for ever
-        raise CorruptStore(f"branch {name!r} is damaged: its parent is no older branch; run verify", branch=id_)
+        raise CorruptStore(
+            f"branch {name!r} is damaged: its parent is no older branch; run verify", branch=id_
+        )
     lineage = tuple(Arm(row[10], row[11]) for row in rows)
     return _Branch(no, id_, name, parent, fork, Point(id_, seq, commit, time), floor, epoch, lineage)
 

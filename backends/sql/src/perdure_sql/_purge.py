@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from perdure import TABLES, Key, PurgeReport, Table, now_us
+from perdure import TABLES, Key, NotFound, PurgeReport, Table, now_us
 from perdure.kit import owner_id
 
 from perdure_sql._branches import bump
@@ -24,7 +24,10 @@ class Markers:
     def __init__(self, session: Session, ns: int) -> None:
         self._session = session
         self._ns = ns
-        self._key: bytes = session.one("SELECT key FROM namespaces WHERE no = :ns", ns=ns)[0]
+        found = session.one("SELECT key FROM namespaces WHERE no = :ns", ns=ns)
+        if found is None:
+            raise NotFound("this namespace was dropped; open it again to create it anew")
+        self._key: bytes = found[0]
 
     def marker(self, table: str, key: Key) -> bytes:
         """BLAKE2b-256 of the table and the key, keyed by the namespace's secret."""
@@ -66,9 +69,9 @@ def purge(session: Session, ns: int, table: Table, keys: Sequence[Key]) -> Purge
             owned = (space, owner_id(key))
             vectors += _erase(session, ns, TABLES["vectors"], owned, payloads) > 0
             markers.add("vectors", owned, time)
-    if table.name == "vectors":
-        vectors += found
     _forget_picks(session, ns, table.name, set(wanted))
+    if bound:
+        _forget_picks(session, ns, "vectors", {(space, owner_id(key)) for space in bound for key in wanted})
     chunks = drop_chunks(session, ns, payloads) if payloads else 0
     bump(session, ns, purges=1)
     return PurgeReport(keys=found, versions=versions, vectors=vectors, chunks=chunks)

@@ -75,7 +75,7 @@ class Queries:
         """How many rows match."""
         plan = self.plan(table, where)
         if plan.recheck is not None:
-            query = Query(table.name, where)
+            query = Query(table.name, where, columns=table.key)
             return sum(len(page) for page in self._pages(query, at, _PAGE))
         with self._database.snapshot() as session:
             where_at = place(session, self._ns, at)
@@ -124,6 +124,9 @@ class _Reader:
         """Lists of result rows, until the limit or the end."""
         left, position = self._query.limit, self._query.after
         exact = self._plan.recheck is None
+        if left == 0:  # says what is wrong with the place all the same
+            with self._database.snapshot() as session:
+                place(session, self._ns, self._at_place)
         while left is None or left > 0:
             page = size if left is None else min(left, _PAGE) if exact else max(size, min(4 * left, _PAGE))
             # Each page resolves the place anew, in the snapshot that it reads: compaction may move rows.

@@ -69,6 +69,8 @@ class RowReader:
         for i, part in enumerate(key):
             values[f"k{i}"] = part
         if isinstance(at, Point):
+            if not 0 <= at.seq < HEAD:
+                return None
             values["id"], values["seq"] = at.branch, at.seq
             statement = self.at_point
             lead = 3

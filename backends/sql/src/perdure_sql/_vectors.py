@@ -149,7 +149,7 @@ class VectorCache:
                 self._epoch = where.epoch
             blocks = [self._block(session, space, arm) for arm in where.arms]
             # The same place over blocks of the same size is the same view.
-            seen = (where.arms, [(id(block), block.size, len(block.first)) for block in blocks])
+            seen = (where.arms, [(block, block.size, len(block.first)) for block in blocks])
             known = self._views.get(space.name)
             if known is None or known[0] != seen:
                 known = (seen, _view(blocks, where.arms))
