@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, get_args
@@ -103,9 +103,10 @@ def restore(archive: str | Path, url: str, *, namespace: str = "default") -> Ing
         CorruptStore: The archive is damaged; nothing was written.
         Conflict: The namespace holds something else; nothing was written.
     """
-    path = check_path(archive, "an archive")
+    events = history.read_archive(check_path(archive, "an archive"))
+    start = list(islice(events, 1))  # what is no archive must not leave a new store behind
     with open(url, namespace=namespace) as store:
-        return store.ingest(history.read_archive(path))
+        return store.ingest(chain(start, events))
 
 
 class Store(Tables):
@@ -426,10 +427,13 @@ class Store(Tables):
 
         Raises:
             Conflict: The namespace is neither empty nor strictly older.
+            InvalidRecord: An event is malformed, or the history is cut short.
         """
         if isinstance(events, (str, bytes)) or not isinstance(events, Iterable):
             raise InvalidRecord(f"ingest takes an iterable of events, not {type(events).__name__}")
-        report: IngestReport = self._session.hook.ingest(ctx=self._session.ctx, events=events)
+        report: IngestReport = self._session.hook.ingest(
+            ctx=self._session.ctx, events=history.checked(events)
+        )
         return report
 
     def backup(self, path: str | Path, *, overwrite: bool = False) -> Path:

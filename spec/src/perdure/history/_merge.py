@@ -267,11 +267,11 @@ def finish(
         MergeConflict: It has.
     """
     if plan.conflicts and side_of(strategy) is None:
-        first = plan.conflicts[0]
+        first, number = plan.conflicts[0], len(plan.conflicts)
         raise MergeConflict(
-            f"{len(plan.conflicts)} conflict(s) on branch {request.branch!r}, the first in {first.table} "
-            f"{first.key!r:.120} ({first.kind}: {', '.join(first.fields)}); nothing was applied. Change one "
-            "side, or choose strategy 'ours', 'theirs' or 'field'",
+            f"{number} conflict{'s' * (number > 1)} on branch {request.branch!r}, the first in {first.table} "
+            f"{' '.join(map(repr, first.key)):.120} ({first.kind}: {', '.join(first.fields)}); nothing was "
+            "applied. Change one side, or choose strategy 'ours' or 'theirs' ('field' where rules settle it)",
             conflicts=list(plan.conflicts),
         )
     done: Committed = dag.hook.commit(ctx=dag.ctx, request=request)
