@@ -65,7 +65,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The measurements that DESIGN states as ratios; not part of the default run."""
+    """perdure beside the raw driver, as ratios; not part of the default run."""
     run(session, "python", "-m", "benchmarks", *session.posargs)
 
 
