@@ -13,10 +13,10 @@ from typing import Any
 from perdure import Table
 from perdure.filters import OrderTerm
 
-from perdure_sql._codec import quote
+from perdure_sql._codec import columns, quote
 from perdure_sql._places import Arm
 
-__all__ = ["after", "arm_params", "arms_sql", "order_sql"]
+__all__ = ["after", "arm_params", "arms_sql", "order_sql", "whole_count"]
 
 #: From this depth on, closer branches are looked up in the lineage, not spelled out.
 _SPELLED = 12
@@ -47,6 +47,30 @@ def _hidden(table: Table, depth: int) -> str:
     closer = " OR ".join(f"(o.branch = :b{d} AND o.first_seq <= :u{d})" for d in range(depth))
     return (
         f" AND NOT EXISTS (SELECT 1 FROM {table.name}_overrides o WHERE o.ns = :ns AND {key} AND ({closer}))"
+    )
+
+
+def whole_count(table: Table, arms: Sequence[Arm], base: int) -> str:
+    """SQL for what the other arms add to the rows of the arm `base`, and take from them.
+
+    Each arm but `base` is read once, and only its keys are looked up in `base`: the cost is that of what the
+    smaller arms wrote. Of an arm's versions of a key one is visible, if any, which may be a tombstone.
+    """
+    key = columns(table.key)
+    seen = "v.from_seq <= :u{0} AND v.to_seq > :u{0}"
+    others = " UNION ALL ".join(
+        f"SELECT {key}, {2 * depth} + v.dead AS state FROM {table.name} v "
+        f"WHERE v.ns = :ns AND v.branch = :b{depth} AND {seen.format(depth)}"
+        for depth in range(len(arms))
+        if depth != base
+    )
+    names = columns(table.key, "")
+    on = " AND ".join(f"v.{quote(name)} = o.{quote(name)}" for name in table.key)
+    return (
+        f"SELECT coalesce(sum(CASE WHEN o.state < {2 * base} OR v.dead IS NULL THEN 1 - o.state % 2 "
+        "ELSE 1 - v.dead END - CASE WHEN v.dead = 0 THEN 1 ELSE 0 END), 0) "
+        f"FROM (SELECT {names}, min(state) AS state FROM ({others}) a GROUP BY {names}) o "
+        f"LEFT JOIN {table.name} v ON v.ns = :ns AND v.branch = :b{base} AND {on} AND {seen.format(base)}"
     )
 
 
