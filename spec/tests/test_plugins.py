@@ -163,3 +163,8 @@ def test_an_observer_that_is_no_wrapper_is_refused() -> None:
 
     with perdure.open("memory://") as store, pytest.raises(PluginError, match="implemented twice"):
         manager(store._session.hook.fetch.get_hookimpls()[0].plugin, [Second()])
+
+
+def test_a_mistyped_scheme_is_told_the_right_one() -> None:
+    with pytest.raises(InvalidURL, match="did you mean 'memory'"):
+        perdure.open("memry://")

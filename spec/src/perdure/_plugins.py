@@ -7,6 +7,7 @@ loaded by name, only when wanted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, Protocol
@@ -77,10 +78,12 @@ def load(group: str, name: str) -> Any:
     targets = {(point.value, _dist(point)) for point in found}
     if not found:
         kind = "backend" if group == BACKENDS else "wrapper"
-        known = ", ".join(sorted({point.name for point in entry_points(group=group)})) or "none"
-        raise InvalidURL(
-            f"no {kind} {name!r} is installed (installed: {known}); try: pip install perdure-{name.partition('+')[0]}"
+        known = sorted({point.name for point in entry_points(group=group)})
+        close = get_close_matches(name, known, 1)
+        hint = (
+            f"did you mean {close[0]!r}?" if close else f"try: pip install perdure-{name.partition('+')[0]}"
         )
+        raise InvalidURL(f"no {kind} {name!r} is installed (installed: {', '.join(known) or 'none'}); {hint}")
     if len(targets) > 1:
         owners = " and ".join(sorted(dist for _, dist in targets))
         raise PluginError(f"{group} {name!r} is declared by {owners}; uninstall one of them")

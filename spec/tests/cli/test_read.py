@@ -160,3 +160,8 @@ def test_json_is_what_put_takes_back(run: Any, filled: str, tmp_path: Path) -> N
         run("put", copy, table, input=dump)
         assert run("find", copy, table, "--all", "--json").out == dump
         assert all(json.loads(line)["created_at"].endswith("Z") for line in dump.splitlines())
+
+
+def test_bare_numbers_are_told_how_a_vector_is_written(run: Any, filled: str) -> None:
+    done = run("search", filled, "memories", "--vector", "1, 2,3")
+    assert (done.code, "'[1, 2,3]'" in done.err) == (2, True)

@@ -103,11 +103,25 @@ def test_info_and_stats(run: Any, filled: str) -> None:
     assert run("stats", filled, "--at", "main@1", "--json").document["rows"]["vectors"] == 0
 
 
+def test_namespaces_are_listed_where_the_default_one_is_missing(run: Any, url: str) -> None:
+    run("put", url, "memories", "--namespace", "other", input=[{"id": "m1"}])
+    assert run("namespace", "list", url, "--json").lines == [{"name": "other"}]
+    assert "(there are: other)" in run("count", url, "memories").err
+    assert run("namespace", "list", "sqlite:///nowhere.db").code == 3
+
+
+def test_what_is_no_archive_leaves_no_new_store(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("buy milk")
+    made = tmp_path / "new.db"
+    assert run("restore", str(tmp_path / "notes.txt"), f"sqlite:///{made}").code == 6
+    assert not made.exists()
+
+
 def test_backends(run: Any) -> None:
     found = {backend["name"]: backend for backend in run("backends", "--json").lines}
     assert {"memory", "sqlite"} <= set(found)
     assert found["sqlite"]["durability"] == "power"
-    assert run("backends").out.startswith("name\tversion\t")
+    assert run("backends").out.startswith("name\texample\tversion\t")
 
 
 def test_namespaces_are_apart_and_can_be_dropped(run: Any, filled: str) -> None:

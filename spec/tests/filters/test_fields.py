@@ -63,3 +63,8 @@ def test_private_names_are_not_fields() -> None:
     with pytest.raises(AttributeError):
         _ = F.content._x
     assert copy.deepcopy(F.content).is_null() == F.content.is_null()
+
+
+def test_a_method_that_fields_lack_is_told_apart_from_a_path() -> None:
+    with pytest.raises(InvalidFilter, match="is_in"):
+        F.kind.isin(["a"])

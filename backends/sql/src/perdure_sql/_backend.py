@@ -51,7 +51,7 @@ from perdure_sql._history import History
 from perdure_sql._ingest import Ingester
 from perdure_sql._places import BRANCHES, Place, place
 from perdure_sql._purge import purge
-from perdure_sql._query import Queries, read_counters
+from perdure_sql._query import Queries, known_table, read_counters
 from perdure_sql._rows import RowReader
 from perdure_sql._search import Searcher
 from perdure_sql._stats import stats
@@ -147,38 +147,40 @@ class SqlBackend:
     @_guarded
     def touch(self, ctx: Context, table: str, keys: Sequence[Key], time: int) -> int:
         with self._database.writing(ctx) as session:
-            return touch(session, self._ns, TABLES[table], keys, time)
+            return touch(session, self._ns, known_table(table), keys, time)
 
     # ---------------------------------------------------------------------------------------- reading
 
     @hookimpl
     @_guarded
     def resolve(self, ctx: Context, ref: Ref) -> Point:
-        with self._database.reading() as session:
+        with self._database.snapshot() as session:
             return place(session, self._ns, ref).point
 
     @hookimpl
     @_guarded
     def fetch(self, ctx: Context, table: str, keys: Sequence[Key], at: At) -> list[Row | None]:
-        reader = self._readers[table]
-        session = self._database.take()
-        try:
-            if len(keys) == 1:
+        reader = self._readers[known_table(table).name]
+        if len(keys) == 1:
+            session = self._database.take()
+            try:
                 found = reader.fetch_one(session, self._ns, keys[0], at)
-                if found is not None:
-                    return [found or None]
+            finally:
+                self._database.give(session)
+            if found is not None:
+                return [found or None]
+        with self._database.snapshot() as session:  # else compaction could come after the place was read
             where = place(session, self._ns, at)
             rows = reader.rows(session, self._ns, where.branch, where.point.seq, keys)
-        finally:
-            self._database.give(session)
         return [rows.get(key) for key in keys]
 
     @hookimpl
     @_guarded
     def versions(self, ctx: Context, table: str, keys: Sequence[Key], at: At) -> list[str | None]:
-        with self._database.reading() as session:
+        reader = self._readers[known_table(table).name]
+        with self._database.snapshot() as session:
             where = place(session, self._ns, at)
-            found = self._readers[table].closest(session, self._ns, where.branch, where.point.seq, keys)
+            found = reader.closest(session, self._ns, where.branch, where.point.seq, keys)
             ids = {}
             for number in {cells[3] for cells in found.values()}:
                 commit = session.one("SELECT id FROM commits WHERE no = :no", no=number)
@@ -191,7 +193,7 @@ class SqlBackend:
     @_guarded
     def counters(self, ctx: Context, table: str, keys: Sequence[Key]) -> list[Counter]:
         with self._database.reading() as session:
-            found = read_counters(session, self._ns, TABLES[table], keys)
+            found = read_counters(session, self._ns, known_table(table), keys)
         return [Counter(table, key, *found.get(key, (None, 0))) for key in keys]
 
     @hookimpl
@@ -207,7 +209,7 @@ class SqlBackend:
     @hookimpl
     @_guarded
     def count(self, ctx: Context, table: str, where: Filter | None, at: At) -> int:
-        return self._queries.count(TABLES[table], where, at)
+        return self._queries.count(known_table(table), where, at)
 
     @hookimpl
     @_guarded
@@ -350,7 +352,7 @@ class SqlBackend:
     @_guarded
     def purge(self, ctx: Context, table: str, keys: Sequence[Key]) -> PurgeReport:
         with self._database.writing(ctx) as session:
-            return purge(session, self._ns, TABLES[table], keys)
+            return purge(session, self._ns, known_table(table), keys)
 
     # -------------------------------------------------------------------------------------- namespaces
 

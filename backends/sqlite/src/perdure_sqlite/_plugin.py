@@ -12,7 +12,6 @@ from perdure import (
     SPEC_VERSION,
     CorruptStore,
     Description,
-    NotFound,
     Support,
     Unsupported,
     check_name,
@@ -79,11 +78,6 @@ def _open(options: Options, namespace: str) -> SqlBackend:
             with database.reading() as session:
                 _check(session.raw, options)
         number = open_namespace(database, namespace, create=not options.read_only)
-        if number is None:
-            raise NotFound(
-                f"{options.path.name} has no namespace {namespace!r}; open it with mode='rw' to create it",
-                namespace=namespace,
-            )
         return SqlBackend(database, namespace, number, cache_bytes=options.cache)
     except BaseException:
         database.close()

@@ -53,7 +53,8 @@ def inspect(path: Path, read_only: bool) -> bool:
     if not header:
         if read_only:
             raise NotFound(
-                f"there is no store {str(path)!r}; open it with mode='rw' to create it", path=str(path)
+                f"there is no store {str(path)!r}; check the path, or write to it (mode='rw') to create it",
+                path=str(path),
             )
         return False
     if not header.startswith(_MAGIC[: len(header)]):

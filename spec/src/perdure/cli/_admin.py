@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from perdure import PerdureError, describe_backends
+from perdure import NotFound, PerdureError, describe_backends
 from perdure._names import check_name
 from perdure._plugins import split_url
 from perdure.cli._forms import (
@@ -57,7 +57,7 @@ def backends(as_json: JsonOption = False) -> None:
             documents.append({"name": name, "error": {"error": found.code, "message": found.message}})
         else:
             documents.append(struct_document(found))
-    columns = ["name", "version", "spec_version", "durability", "levels", "example", "error.message"]
+    columns = ["name", "example", "version", "durability", "levels", "error.message"]
     if all("error" not in document for document in documents):
         columns.pop()
     output(as_json).rows(documents, columns)
@@ -105,8 +105,13 @@ def namespace_list(
     url: UrlArgument, namespace: NamespaceOption = "default", as_json: JsonOption = False
 ) -> None:
     """List the namespaces of an engine."""
-    with open_store(url, namespace=namespace) as store:
-        names = store.namespaces.list()
+    try:
+        with open_store(url, namespace=namespace) as store:
+            names = store.namespaces.list()
+    except NotFound as error:
+        if not error.detail.get("namespaces"):
+            raise  # there is no store, or an engine that cannot say
+        names = error.detail["namespaces"]
     output(as_json).rows(({"name": name} for name in names), ["name"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from perdure.cli._forms import Document, printable, to_json
 
 __all__ = ["Output", "output"]
 
+#: The fraction of a second, which tables on a terminal leave out.
+_TIME = re.compile(r"(?<=^....-..-..T..:..:..)\.[0-9]{6}Z$")
+_STAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z$")
 #: Rows per table on a terminal: long streams come as several tables, in bounded memory.
 ROWS_PER_TABLE = 500
 
@@ -59,7 +63,7 @@ class Output:
             return count
         cells = ([_shown(_reach(document, name)) for name in columns] for document in documents)
         if sys.stdout.isatty():
-            return _tables(cells, columns)
+            return _tables(([_TIME.sub("Z", cell) for cell in row] for row in cells), columns)
         first = next(cells, None)
         if first is None:
             return 0
@@ -130,6 +134,8 @@ def _tables(rows: Iterator[list[str]], columns: Sequence[str]) -> int:
         table = Table(box=None, pad_edge=False, header_style="bold")
         least = [
             _least(width, place in keys, console.width, len(keys))
+            if place in keys or not _STAMP.match(block[0][place])
+            else 17  # to the minute
             for width, place in zip(wanted, shown, strict=True)
         ]
         widths = _widths(wanted, least, console.width - 2 * (len(shown) - 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -188,6 +189,8 @@ def read_vector(text: str) -> Any:
     """
     if text.lstrip().startswith("["):
         return _numbers(text, "--vector")
+    if re.fullmatch(r"[-+.,\deE\s]+", text) and "," in text:
+        raise InvalidInput(f"--vector is a JSON list or a file; write it like '[{text}]'")
     with open_input(text) as stream:
         if Path(text).suffix == ".npy":
             try:

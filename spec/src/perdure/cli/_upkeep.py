@@ -14,7 +14,7 @@ from perdure import InvalidInput
 from perdure.cli._errors import ExitCode, finish
 from perdure.cli._forms import struct_document
 from perdure.cli._keys import keys_of, table_of
-from perdure.cli._opening import confirm, open_input, open_store
+from perdure.cli._opening import confirm, open_store
 from perdure.cli._options import (
     JsonOption,
     NamespaceOption,
@@ -48,6 +48,8 @@ def verify(url: UrlArgument, namespace: NamespaceOption = "default", as_json: Js
     else:
         out.document({"ok": report.ok, "checked": report.checked, "problems": len(problems)})
         out.rows(problems, ["where", "severity", "code", "message"])
+        if not report.ok:
+            out.notice("keep a copy of the store as it is, and restore a backup from before the damage")
     if not report.ok:
         finish(ExitCode.FINDINGS)
 
@@ -72,8 +74,6 @@ def restore(
     as_json: JsonOption = False,
 ) -> None:
     """Read a backup into a namespace that is empty or strictly older."""
-    with open_input(file):
-        pass  # a file that is not there must not leave a new store behind
     report = perdure.restore(file, url, namespace=namespace)
     output(as_json).document(struct_document(report))
 
@@ -102,7 +102,10 @@ def compact(
         what = "all history but the heads" if keep is None else f"history older than the last {keep}"
         confirm(f"Drop {what} of namespace {namespace!r}?", yes=yes)
         report = store.compact(window)
-    output(as_json).document(struct_document(report))
+    out = output(as_json)
+    out.document(struct_document(report))
+    if not report.versions and not report.commits:
+        out.notice("nothing was dropped: all of it is needed, or was a head in the last 15 minutes")
 
 
 def parse_keep(text: str) -> timedelta | int:

@@ -93,6 +93,9 @@ class Field:
             f"write {self!r}.contains(value), or {self!r}.is_in(values); Python's `in` has no filter"
         )
 
+    def __call__(self, *args: object, **options: object) -> NoReturn:
+        raise InvalidFilter(f"{self!r} is no method: fields have contains, starts_with, is_in and is_null")
+
     def __bool__(self) -> NoReturn:
         raise InvalidFilter(f"a field has no truth value; write {self!r} == True, or ~{self!r}.is_null()")
 

@@ -149,6 +149,8 @@ class _Parser:
         if self.end < len(self.text):
             char = self.text[self.end]
             reason = "this string has no end" if char in "\"'" else f"{char!r} is not understood here"
+            if char in "&|~":
+                reason += "; in text, filters are joined by `and`, `or` and `not`"
             raise _broken(self.text, self.end, reason)
         return _Token("end", "", self.end)
 

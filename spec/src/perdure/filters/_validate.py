@@ -32,7 +32,7 @@ _WANTED: dict[Kind, tuple[tuple[type, ...], str]] = {
     "text": ((str,), "a str"),
     "int": ((int, float), "an int or a float"),
     "float": ((int, float), "an int or a float"),
-    "time": ((datetime,), "an aware datetime"),
+    "time": ((datetime,), "an aware datetime (in text: 2026-11-20T12:00Z, without quotes)"),
 }
 
 
