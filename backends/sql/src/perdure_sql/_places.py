@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from perdure import At, CorruptStore, HistoryExpired, NotFound, Point, Ref, format_time
 
-from perdure_sql._codec import branch_of, commit_of
+from perdure_sql._codec import commit_of
 from perdure_sql._database import Session
 from perdure_sql._tables import OPEN
 
-__all__ = ["BRANCHES", "COMMITS", "Arm", "Place", "all_branches", "branch_number", "pinned", "place"]
+__all__ = ["BRANCHES", "COMMITS", "Arm", "Place", "branch_number", "pinned", "place"]
 
 _HEAD = """
 SELECT b.no, b.id, b.name, b.parent, b.fork_seq, b.head_seq, b.head_commit, b.head_time, b.floor,
@@ -240,8 +240,3 @@ def branch_number(session: Session, ns: int, branch_id: str) -> tuple[int, int, 
             f"there is no branch with id {branch_id!r}; it may have been deleted", branch=branch_id
         )
     return tuple(found)
-
-
-def all_branches(session: Session, ns: int) -> list[object]:
-    """All branches, by name."""
-    return [branch_of(row) for row in session.all(f"{BRANCHES} ORDER BY b.name", ns=ns)]

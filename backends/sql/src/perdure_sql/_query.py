@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from perdure import TABLES, At, InvalidFilter, Key, Query, Row, Table
+from perdure import TABLES, At, InvalidFilter, Key, NotFound, Query, Row, Table
 from perdure.filters import Counters, Filter, Matcher, columns_of, matcher, sort_key, uses_counters
 from perdure.kit import batch_of, project
 
@@ -18,8 +18,9 @@ from perdure_sql._codec import columns, decoder, key_text
 from perdure_sql._database import Database, Session
 from perdure_sql._filter import Pushed, push
 from perdure_sql._places import Arm, Place, place
+from perdure_sql._rows import storable
 
-__all__ = ["Plan", "Queries", "read_counters"]
+__all__ = ["Plan", "Queries", "known_table", "read_counters"]
 
 #: Rows of a page: what one statement reads.
 _PAGE = 2_000
@@ -230,8 +231,22 @@ def _count_all(session: Session, table: Table, arms: Sequence[Arm], params: dict
     return counts[base] + int(session.run_with(whole_count(table, arms, base), params).fetchone()[0])
 
 
+def known_table(name: str) -> Table:
+    """The table of that name; raises `NotFound`."""
+    found = TABLES.get(name)
+    if found is None:
+        raise NotFound(f"there is no table {name!r}; the tables are {', '.join(TABLES)}", table=name)
+    return found
+
+
 def _table(query: Query) -> Table:
-    return TABLES[query.table]
+    table = known_table(query.table)
+    for name in query.columns or ():
+        if name not in table.by_name:
+            raise InvalidFilter(f"{table.name} has no column {name!r}; choose among {', '.join(table.names)}")
+    if query.after is not None and len(query.after) != len(query.order) + len(table.key):
+        raise InvalidFilter("a position has a value for each order term, then the key; take it from a row")
+    return table
 
 
 def _chain(first: list[Row], rest: Iterator[list[Row]]) -> Iterator[list[Row]]:
@@ -249,7 +264,7 @@ def _batches(schema: pa.Schema, rows: list[Row]) -> Iterator[pa.RecordBatch]:
 def read_counters(session: Session, ns: int, table: Table, keys: Sequence[Key]) -> dict[Key, Counters]:
     """The read counters of those keys that were touched."""
     found: dict[Key, Counters] = {}
-    names = {key_text(key): key for key in keys}
+    names = {key_text(key): key for key in keys if storable(key)}
     source, (part,) = session.dialect.key_source(1)
     texts = list(names)
     for start in range(0, len(texts), _PAGE):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from perdure import TABLES, At, Hit, InvalidRecord, Key, NotFound, Query, Search, Space
-from perdure.filters import matcher
+from perdure.filters import And, F, matcher
 from perdure.kit import owner_id, owner_key, scores
 
 from perdure_sql._commit import load_spaces
@@ -48,7 +48,7 @@ class Searcher:
 
     def search(self, search: Search, at: At) -> list[Hit]:
         """The nearest vectors, best first."""
-        with self._database.reading() as session:
+        with self._database.snapshot() as session:  # the cache must see the state that its epoch belongs to
             where = place(session, self._ns, at)
             space = load_spaces(session, self._ns).get(search.space)
             if space is None:
@@ -57,7 +57,9 @@ class Searcher:
                     space=search.space,
                 )
             query = _vector(search, space)
-            if search.k <= 0:
+            if search.k < 0:
+                raise InvalidRecord(f"k is 0 or more, not {search.k}")
+            if search.k == 0:
                 return []
             if search.where is not None:  # malformed filters are refused whatever the space holds
                 self._queries.plan(TABLES[space.table or "vectors"], search.where)
@@ -86,7 +88,8 @@ class Searcher:
         table = TABLES[space.table or "vectors"]
         test = matcher(table, search.where)
         keys = {hit.id: _owner(space, hit.id) for hit in hits}
-        with self._database.reading() as session:
+        with self._database.snapshot() as session:
+            place(session, self._ns, where.point)  # compaction may have come in between
             rows = self._readers[table.name].rows(
                 session, self._ns, where.branch, where.point.seq, list(keys.values())
             )
@@ -94,9 +97,12 @@ class Searcher:
 
     def _matching_ids(self, search: Search, space: Space, where: Place) -> set[str]:
         table = TABLES[space.table or "vectors"]
-        rows = self._queries.select(Query(table.name, search.where, columns=table.key), where.point)
+        wanted = search.where
+        if space.table is None and wanted is not None:
+            wanted = And((F.space == space.name, wanted))
+        rows = self._queries.select(Query(table.name, wanted, columns=table.key), where.point)
         if space.table is None:
-            return {str(row[1]) for row in rows if row[0] == space.name}
+            return {str(row[1]) for row in rows}
         return {owner_id(row) for row in rows}  # type: ignore[arg-type]
 
 
