@@ -126,6 +126,8 @@ def test_purge_takes_bound_vectors_out_of_picks(store):
     store.purge(ctx=CTX, table="memories", keys=[("m",)])
     (kept,) = store.get_commits(ctx=CTX, ids=[made.id])
     assert [pick.keys for pick in kept.picks] == [(("s", "n"),), ()]
+    store.drop_space(ctx=CTX, name="s")
+    assert [pick.keys for pick in store.get_commits(ctx=CTX, ids=[made.id])[0].picks] == [(), ()]
     assert store.verify(ctx=CTX).problems == ()
 
 

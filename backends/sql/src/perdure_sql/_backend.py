@@ -50,7 +50,7 @@ from perdure_sql._database import Database
 from perdure_sql._history import History
 from perdure_sql._ingest import Ingester
 from perdure_sql._places import BRANCHES, Place, place
-from perdure_sql._purge import purge
+from perdure_sql._purge import forget_picks, purge
 from perdure_sql._query import Queries, known_table, read_counters
 from perdure_sql._rows import RowReader
 from perdure_sql._search import Searcher
@@ -248,7 +248,9 @@ class SqlBackend:
     @_guarded
     def drop_space(self, ctx: Context, name: str) -> PurgeReport:
         with self._database.writing(ctx) as session:
-            return branches.drop_space(session, self._ns, name)
+            report = branches.drop_space(session, self._ns, name)
+            forget_picks(session, self._ns, "vectors", lambda key: key[0] == name)
+            return report
 
     @hookimpl
     @_guarded

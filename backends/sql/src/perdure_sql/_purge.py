@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -16,7 +16,7 @@ from perdure_sql._database import Session
 from perdure_sql._places import COMMITS
 from perdure_sql._rows import storable
 
-__all__ = ["Markers", "digests", "drop_chunks", "purge"]
+__all__ = ["Markers", "digests", "drop_chunks", "forget_picks", "purge"]
 
 
 class Markers:
@@ -70,9 +70,10 @@ def purge(session: Session, ns: int, table: Table, keys: Sequence[Key]) -> Purge
             owned = (space, owner_id(key))
             vectors += _erase(session, ns, TABLES["vectors"], owned, payloads) > 0
             markers.add("vectors", owned, time)
-    _forget_picks(session, ns, table.name, set(wanted))
+    forget_picks(session, ns, table.name, set(wanted).__contains__)
     if bound:
-        _forget_picks(session, ns, "vectors", {(space, owner_id(key)) for space in bound for key in wanted})
+        owned_keys = {(space, owner_id(key)) for space in bound for key in wanted}
+        forget_picks(session, ns, "vectors", owned_keys.__contains__)
     chunks = drop_chunks(session, ns, payloads) if payloads else 0
     bump(session, ns, purges=1)
     return PurgeReport(keys=found, versions=versions, vectors=vectors, chunks=chunks)
@@ -118,14 +119,14 @@ def drop_chunks(session: Session, ns: int, among: Iterable[str] | None) -> int:
     )
 
 
-def _forget_picks(session: Session, ns: int, table: str, keys: set[Key]) -> None:
+def forget_picks(session: Session, ns: int, table: str, gone: Callable[[Key], bool]) -> None:
     """Take purged keys out of what selective merges recorded."""
     for row in session.all(f"{COMMITS} AND c.picks <> '[]'", ns=ns):
         commit = commit_of(row[0], row[1:])
         picks = tuple(
             pick
             if pick.table != table or pick.keys is None
-            else type(pick)(pick.source, pick.table, tuple(key for key in pick.keys if key not in keys))
+            else type(pick)(pick.source, pick.table, tuple(key for key in pick.keys if not gone(key)))
             for pick in commit.picks
         )
         if picks == commit.picks:
