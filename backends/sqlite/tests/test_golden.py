@@ -9,6 +9,7 @@ from typing import Any
 import perdure
 import pytest
 from perdure import Change, ChangeBatch, Commit, F, Memory
+from perdure.kit import rows_of
 
 DATA = Path(__file__).parent / "data"
 FORMATS = sorted(path.stem for path in DATA.glob("golden-*.db"))
@@ -53,12 +54,10 @@ def test_what_was_purged_does_not_come_back(copy):
     url, _ = copy
     with perdure.open(url, namespace="golden") as store:
         (branch,) = [branch for branch in store.branches.list() if branch.name == "main"]
-        row = store.memories.to_arrow(F.id == "m00").to_batches()[0].to_pylist()[0]
+        row = next(rows_of(store.memories.to_arrow(F.id == "m00").to_batches()[0]))
         head = branch.head
         commit = Commit("old", branch.id, head.seq + 1, head.time, parents=(str(head.commit),))
-        changes = [
-            Change("memories", (id_,), (id_, *list(row.values())[1:-2], 0, 0)) for id_ in ("fresh", "secret")
-        ]
+        changes = [Change("memories", (id_,), (id_, *row[1:-2], 0, 0)) for id_ in ("fresh", "secret")]
         report = store.ingest([branch, ChangeBatch(commit, tuple(changes))])
         assert (report.rows, report.purged) == (1, 1)
         assert "secret" not in store.memories

@@ -69,7 +69,8 @@ def open_namespace(database: Database, name: str, *, create: bool) -> int:
     Raises:
         NotFound: There is none; its `detail` has the names of those that there are, as `namespaces`.
     """
-    with database.reading() as session:
+    # One state for both looks: another process may be creating the namespace right now.
+    with database.snapshot() as session:
         number = branches.namespace_number(session, name)
         branches.check_namespaces(session, name, number)
         if number is None and not create:
