@@ -115,3 +115,29 @@ def test_a_malformed_history_leaves_nothing(name: str, engine: str, tmp_path: Pa
         assert store.spaces.list() == []
         assert store.verify().ok
         assert store.ingest(history()).commits == 2, "the store still takes a good one"
+
+
+@pytest.mark.parametrize("engine", ["memory", "sqlite"])
+def test_a_purged_row_comes_back_only_by_a_later_commit(engine: str, tmp_path: Path) -> None:
+    def url(name: str) -> str:
+        return f"memory://{perdure.uuid7()}" if engine == "memory" else f"sqlite:///{tmp_path / name}"
+
+    with (
+        perdure.open(url("a.db")) as here,
+        perdure.open(url("b.db")) as there,
+        perdure.open(url("c.db")) as third,
+    ):
+        here.memories.put([Memory(id="k", text="secret"), Memory(id="other")])
+        before = list(here.export())
+        there.ingest(before)
+        here.memories.purge("k")
+        assert here.ingest(there.export()).rows == 0
+        assert "k" not in here.memories
+        there.memories.put(Memory(id="k", text="written anew"))
+        report = here.ingest(there.export())
+        assert (report.rows, report.purged) == (1, 0)
+        assert here.memories["k"].text == "written anew"
+        third.memories.purge("k")
+        report = third.ingest(before)
+        assert (report.rows, report.purged) == (1, 1)
+        assert [m.id for m in third.memories.find()] == ["other"]

@@ -199,7 +199,9 @@ class Ingester:
             moved = branch._replace(head_seq=commit.seq, head_commit=commit.id, head_time=commit.time)
             self._branches[branch.id] = branch = moved
             self._counts["commits"] += 1
-        kept = [change for change in batch.changes if not self._is_purged(change.table, change.key)]
+        kept = [
+            change for change in batch.changes if not self._is_purged(change.table, change.key, commit.time)
+        ]
         self._counts["purged"] += len(batch.changes) - len(kept)
         self._counts["rows"] += len(kept)
         self._write(branch, commit, self._open[1], kept)
@@ -237,8 +239,8 @@ class Ingester:
             where = (self._ns, branch.no)
             self._writers[name].write(self._session, where, commit.seq, number, writes, own, shadows)
 
-    def _is_purged(self, table: str, key: Key) -> bool:
-        return self._markers.purged(table, key)
+    def _is_purged(self, table: str, key: Key, time: int) -> bool:
+        return self._markers.purged(table, key, time)
 
     # ----------------------------------------------------------------------- chunks, checkpoints, counters
 
@@ -280,7 +282,8 @@ class Ingester:
             raise Conflict(f"there is a checkpoint {name!r} already", name=name)
 
     def _counter(self, counter: Counter) -> None:
-        if self._is_purged(counter.table, counter.key):
+        moment = -(2**63) if counter.accessed_at is None else counter.accessed_at
+        if self._is_purged(counter.table, counter.key, moment):
             self._counts["purged"] += 1
             return
         table = TABLES[counter.table]

@@ -36,27 +36,30 @@ class Markers:
         return blake2b(text, key=self._key, digest_size=32).digest()
 
     def add(self, table: str, key: Key, time: int) -> None:
-        """Mark a key as purged."""
+        """Mark a key as purged at a time; the newest time counts."""
         cells = (self._ns, self.marker(table, key), time)
         self._session.run(
-            "INSERT INTO purged (ns, marker, time, hash) VALUES (:ns, :marker, :time, :hash) ON CONFLICT DO NOTHING",
+            "INSERT INTO purged (ns, marker, time, hash) VALUES (:ns, :marker, :time, :hash) "
+            "ON CONFLICT (ns, marker) DO UPDATE SET time = excluded.time, hash = excluded.hash",
             ns=cells[0],
             marker=cells[1],
             time=time,
             hash=record_hash("purged", cells),
         )
 
-    def purged(self, table: str, key: Key) -> bool:
-        """Whether a key was purged."""
+    def purged(self, table: str, key: Key, time: int) -> bool:
+        """Whether a key was purged at that time or later."""
         marker = self.marker(table, key)
-        query = "SELECT 1 FROM purged WHERE ns = :ns AND marker = :marker"
-        return self._session.one(query, ns=self._ns, marker=marker) is not None
+        query = "SELECT 1 FROM purged WHERE ns = :ns AND marker = :marker AND time >= :time"
+        return self._session.one(query, ns=self._ns, marker=marker, time=time) is not None
 
 
 def purge(session: Session, ns: int, table: Table, keys: Sequence[Key]) -> PurgeReport:
     """Erase rows and what hangs on them, inside the caller's write transaction."""
     session.dialect.overwrite(session.raw)
-    markers, time = Markers(session, ns), now_us()
+    markers = Markers(session, ns)
+    newest = session.one("SELECT max(head_time) FROM branches WHERE ns = :ns", ns=ns)[0]
+    time = max(now_us(), newest or 0)  # no earlier than any commit, whatever clocks said
     bound = [name for name, space in load_spaces(session, ns).items() if space.table == table.name]
     found = versions = vectors = 0
     payloads: set[str] = set()

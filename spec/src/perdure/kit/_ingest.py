@@ -268,10 +268,7 @@ class Ingest:
                 and change.key[0] not in self._state.head.spaces
             ):
                 raise Conflict(f"a vector came before its space {change.key[0]!r}", space=change.key[0])
-            if (
-                self._marked
-                and self._storage.get(marker_of(self._keys, self._start.head.secret, group)) is not None
-            ):
+            if self._purged(group, batch.commit.time):
                 self._report["purged"] += 1
                 continue
             items.append((group + slot, encode_row(change.table, change.key, change.row)))
@@ -293,6 +290,13 @@ class Ingest:
         )
         self._report["commits"] += 1
 
+    def _purged(self, group: bytes, time: int) -> bool:
+        """Whether the row was purged at that time or later."""
+        if not self._marked:
+            return False
+        stamp = self._storage.get(marker_of(self._keys, self._start.head.secret, group))
+        return stamp is not None and time <= int.from_bytes(stamp, "big", signed=True)
+
     # ---------------------------------------------------------------------------- counters
 
     def _count(self, counter: Counter) -> None:
@@ -300,10 +304,7 @@ class Ingest:
         group = self._keys.group(counter.table, counter.key) if counter.table in CODES else None
         if group is None:
             return
-        if (
-            self._marked
-            and self._storage.get(marker_of(self._keys, self._start.head.secret, group)) is not None
-        ):
+        if self._purged(group, -(2**63) if counter.accessed_at is None else counter.accessed_at):
             return
         place = self._keys.counter(group)
         while True:

@@ -10,7 +10,7 @@ key, after ``<namespace> NUL``           value
 ``i`` commit id + NUL, slot              nothing: the index of commits by id
 ``b`` digest, token                      a payload piece
 ``k`` table, key parts each + NUL        read counters
-``p`` keyed hash of a key                nothing: the marker of a purged row
+``p`` keyed hash of a key                when the row was purged (8 bytes)
 ======================================== ==========================================================
 
 A *slot* is 24 bytes: branch number (4), sequence number (8) and the token of the attempt that wrote it (12:

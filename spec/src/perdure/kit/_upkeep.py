@@ -253,9 +253,7 @@ class Purge:
             for name in spaces
             if (group := self._keys.group("vectors", (name, owner_id(key)))) is not None
         }
-        self._upkeep.storage.put_many(
-            (marker_of(self._keys, head.secret, group), b"") for group in own | bound
-        )
+        self._mark(head, own | bound)
         with self._upkeep.maintenance(ctx, own | bound) as mine:
             erased, chunks = self._upkeep.erase(ctx, mine)
         found = {group: count for group, count in erased.items() if count}
@@ -265,6 +263,16 @@ class Purge:
             vectors=len(bound & found.keys()),
             chunks=chunks,
         )
+
+    def _mark(self, head: Head, groups: set[bytes]) -> None:
+        """Leave a marker for each row, no earlier than any commit; the newest time counts."""
+        newest = max(now_us(), *(branch.time for branch in head.branches.values()))
+        stamp = newest.to_bytes(8, "big", signed=True)
+        for group in groups:
+            key = marker_of(self._keys, head.secret, group)
+            while (old := self._upkeep.storage.get(key)) is None or old < stamp:
+                if self._upkeep.storage.compare_and_swap(key, old, stamp):
+                    break
 
     def space(self, ctx: Context, name: str) -> PurgeReport:
         """Drop a space, and purge its vectors."""
