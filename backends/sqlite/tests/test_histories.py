@@ -85,10 +85,11 @@ def test_history_moves_to_an_empty_store_once(store, tmp_path):
     for name in names:
         assert rows(other, Ref(name)) == rows(store, Ref(name))
     commit(store, Put("memories", [memory("more", "m")]))
+    commit(store, Put("memories", [memory("again", "before the purge")]))
     other.purge(ctx=CTX, table="memories", keys=[("m39",), ("again",)])
-    commit(store, Put("memories", [memory("again", "m")]))
+    commit(store, Put("memories", [memory("m39", "after the purge")]))
     later = other.ingest(ctx=CTX, events=export(store))
-    assert (later.commits, later.purged) == (2, 1)
+    assert (later.commits, later.purged) == (3, 1)
     assert other.verify(ctx=CTX).problems == ()
     commit(other, Put("memories", [memory("own", "m")]))
     commit(store, Put("memories", [memory("theirs", "m")]))
