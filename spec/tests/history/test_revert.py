@@ -260,7 +260,8 @@ def test_without_agrees_with_replaying_the_others(
     which %= len(commits)
     engine, other = run(None), run(which)
     log = engine.own["b0"]
-    later = {change.key for _, changes, _ in log[which + 1 :] for change in changes}
+    # A later deletion of what was gone already left no trace, so it is not there to be replayed.
+    later = {(str(key),) for rows in commits[which + 1 :] for key, _ in rows}
     base = log[which][2].get("links", {})
     before = log[which - 1][2].get("links", {}) if which else {}
     now, replayed = (e.state("main").get("links", {}) for e in (engine, other))
