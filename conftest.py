@@ -1,7 +1,8 @@
 """Hypothesis profiles for every test of the repository, chosen by ``HYPOTHESIS_PROFILE``.
 
 ``dev`` (the default) is quick; ``ci`` looks longer. With the environment variable ``CI`` both draw the same
-examples on every run, so that a gate never turns red by luck. Neither has a deadline: time is measured in ``benchmarks/``, not in tests.
+examples on every run, so that a gate never turns red by luck. Neither has a deadline: time is measured in
+``benchmarks/``, not in tests.
 """
 
 import os
