@@ -50,6 +50,8 @@ class Description(msgspec.Struct, frozen=True):
         limits: Numbers of the engine, such as the greatest payload in bytes.
         options: URL query options → what they do.
         example: A URL to copy.
+        template: A URL from which tests make stores that are empty and go away: `{unique}` stands for a
+            word that is used once, `{tmp}` for the path of an empty directory.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Description(msgspec.Struct, frozen=True):
     limits: dict[str, int] = {}
     options: dict[str, str] = {}
     example: str = ""
+    template: str = ""
 
     def supports(self, capability: str) -> bool:
         """Whether the capability is there in full (core always is)."""

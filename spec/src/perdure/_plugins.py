@@ -18,6 +18,7 @@ import pluggy
 from perdure._capabilities import Description
 from perdure._errors import InvalidInput, InvalidURL, PerdureError, PluginError
 from perdure._hooks import PROJECT, PersistenceBackend
+from perdure._names import check_name
 from perdure._types import Context
 
 __all__ = [
@@ -26,11 +27,13 @@ __all__ = [
     "Plugin",
     "Wrap",
     "WrapperSpec",
+    "describe_backend",
     "describe_backends",
     "hook_names",
     "load",
     "manager",
     "open_backend",
+    "open_hooks",
 ]
 
 #: The entry point group of backends; the name is the URL scheme.
@@ -101,25 +104,44 @@ def _dist(point: EntryPoint) -> str:
     return point.dist.name if point.dist is not None else "an unknown distribution"
 
 
+def describe_backend(name: str) -> Description:
+    """What the backend of a URL scheme declares, without opening a store.
+
+    Raises:
+        InvalidURL: None of that name is installed.
+        PluginError: It fails to load.
+    """
+    description: Description = load(BACKENDS, name).describe()
+    return description
+
+
 def describe_backends() -> dict[str, Description | PerdureError]:
     """Each installed backend's description, or the error that its entry point raises."""
     result: dict[str, Description | PerdureError] = {}
     for name in sorted({point.name for point in entry_points(group=BACKENDS)}):
         try:
-            result[name] = load(BACKENDS, name).describe()
+            result[name] = describe_backend(name)
         except PerdureError as error:
             result[name] = error
     return result
 
 
 def open_backend(
-    url: str, namespace: str, mode: Mode, wrap: Sequence[WrapperSpec] = (), ctx: Context | None = None
+    url: str,
+    namespace: str,
+    mode: Mode,
+    wrap: Sequence[WrapperSpec] = (),
+    ctx: Context | None = None,
+    plugin: Plugin | None = None,
 ) -> tuple[object, Description]:
-    """Open the backend that the URL's scheme names, inside its wrappers (the last one is outermost)."""
+    """Open the backend that the URL's scheme, or else `plugin`, names, inside its wrappers (the last is outermost)."""
     if not isinstance(url, str) or "://" not in url:
         raise InvalidURL(f"{url!r:.80} is no store URL; write it like sqlite:///agent.db or memory://")
     scheme = url.partition("://")[0]
-    plugin: Plugin = load(BACKENDS, scheme)
+    if plugin is None:
+        plugin = load(BACKENDS, scheme)
+    elif not (callable(getattr(plugin, "describe", None)) and callable(getattr(plugin, "open", None))):
+        raise PluginError(f"{type(plugin).__name__} is no backend plugin: it needs describe() and open()")
     # Wrappers are looked up first, so that a misspelled one leaves no store open.
     if isinstance(wrap, (str, bytes)) or not isinstance(wrap, Iterable):
         raise InvalidInput(f"wrap is a list of wrappers, not {type(wrap).__name__}")
@@ -134,7 +156,7 @@ def open_backend(
             check(outer)
             backend = outer
     except BaseException:
-        backend.close(ctx=ctx)  # type: ignore[attr-defined]
+        backend.close(ctx=ctx)  # type: ignore[union-attr]
         raise
     return backend, description
 
@@ -156,6 +178,35 @@ def _wrapper(spec: WrapperSpec) -> Callable[[Any], object]:
 
 def _call_wrap(wrap: Wrap, config: dict[str, Any], inner: Any) -> object:
     return wrap(inner, config)
+
+
+def open_hooks(
+    url: str,
+    *,
+    namespace: str = "default",
+    mode: Mode = "rw",
+    wrap: Sequence[WrapperSpec] = (),
+    plugin: Plugin | None = None,
+    ctx: Context | None = None,
+) -> Any:
+    """Open a backend without a `Store` around it: an object with a method for each hook, for tools and suites.
+
+    Each hook takes keyword arguments, as `PersistenceBackend` says; end with ``close(ctx=...)``.
+
+    Args:
+        url: As for `perdure.open`.
+        namespace: As for `perdure.open`.
+        mode: As for `perdure.open`.
+        wrap: As for `perdure.open`.
+        plugin: As for `perdure.open`.
+        ctx: In whose name it is opened; not for later calls, each of which takes its own.
+
+    Raises:
+        InvalidURL, NotFound, IncompatibleStore, CorruptStore, PluginError: As for `perdure.open`.
+    """
+    name = check_name(namespace, "namespace")
+    backend, _ = open_backend(url, name, mode, wrap, ctx or Context(), plugin)
+    return manager(backend).hook
 
 
 def check(backend: object) -> None:

@@ -19,7 +19,7 @@ from perdure._errors import AlreadyExists, InvalidInput, InvalidRecord, StaleHea
 from perdure._hooks import HistoryEvent
 from perdure._managers import Branches, Checkpoints, Namespaces, Spaces, to_at
 from perdure._names import MAIN, Ref, check_name, now_us, uuid7
-from perdure._plugins import WrapperSpec, open_backend, split_url
+from perdure._plugins import Plugin, WrapperSpec, open_backend, split_url
 from perdure._readers import EngineReader
 from perdure._rows import codec, encode_keys
 from perdure._session import Session
@@ -60,6 +60,7 @@ def open(
     wrap: Sequence[WrapperSpec] = (),
     observers: Iterable[object] = (),
     principal: str = "",
+    plugin: Plugin | None = None,
 ) -> Store:
     """Open a store.
 
@@ -71,6 +72,7 @@ def open(
         wrap: Wrappers, innermost first.
         observers: Plain pluggy hook wrappers, which watch calls.
         principal: In whose name; also the author of commits.
+        plugin: The backend's plugin object, in place of the installed one that the scheme names.
 
     Raises:
         InvalidURL: The URL is malformed, or its backend is not installed.
@@ -82,7 +84,7 @@ def open(
     branch = check_name(branch, "branch name")
     check_choice(mode, "mode", ("r", "rw"))
     ctx = Context(principal=clean(principal))
-    backend, description = open_backend(url, namespace, mode, wrap, ctx)
+    backend, description = open_backend(url, namespace, mode, wrap, ctx, plugin)
     try:
         session = Session(
             backend, description, url=split_url(url)[1], namespace=namespace, ctx=ctx, observers=observers

@@ -40,6 +40,7 @@ class MemoryPlugin:
                 "namespaces": Support.FULL,
             },
             example="memory://scratch",
+            template="memory://{unique}",
         )
 
     def open(self, url: str, namespace: str, mode: Literal["rw", "r"]) -> KitBackend:

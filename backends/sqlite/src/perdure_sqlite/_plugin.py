@@ -44,6 +44,7 @@ class SQLitePlugin:
             limits={"cell_bytes": 1_000_000_000, "filter_leaves_pushed": 300},
             options=dict(OPTIONS),
             example="sqlite:///agent.db",
+            template="sqlite:///{tmp}/{unique}.db",
         )
 
     def open(self, url: str, namespace: str, mode: Literal["r", "rw"]) -> SqlBackend:

@@ -1,0 +1,159 @@
+"""What is judged: a backend, and how to get stores of it."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import perdure
+from perdure import Description, InvalidURL, PluginError, Store
+
+__all__ = ["Place", "Target", "Wrap"]
+
+#: A wrapper as `perdure.open` takes it; a function must be one that a module names, for other processes.
+Wrap = Any
+
+TOKEN, TMP = "{unique}", "{tmp}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One URL of a target: all namespaces there share an engine. Other processes get it by pickling.
+
+    Attributes:
+        url: Where the store is.
+        plugin: The plugin object, ``pkg.mod:name`` of one or of a function that makes one, or None for
+            the installed backend that the URL's scheme names.
+        wrap: Wrappers, innermost first.
+    """
+
+    url: str
+    plugin: Any = None
+    wrap: tuple[Wrap, ...] = ()
+
+    def open(
+        self,
+        namespace: str = "default",
+        *,
+        mode: Literal["r", "rw"] = "rw",
+        branch: str = "main",
+        principal: str = "",
+    ) -> Store:
+        """A new handle on a namespace here."""
+        return perdure.open(
+            self.url,
+            namespace=namespace,
+            mode=mode,
+            branch=branch,
+            wrap=self.wrap,
+            principal=principal,
+            plugin=_plugin(self.plugin),
+        )
+
+    def hooks(self, namespace: str = "default", *, mode: Literal["r", "rw"] = "rw") -> Any:
+        """The hooks of a new handle on a namespace here; close it with ``close(ctx=...)``."""
+        return perdure.open_hooks(
+            self.url, namespace=namespace, mode=mode, wrap=self.wrap, plugin=_plugin(self.plugin)
+        )
+
+
+@dataclass(frozen=True)
+class Target:
+    """A backend to judge.
+
+    Attributes:
+        template: A store URL. `{unique}` stands for a word that is used once, `{tmp}` for the path of an
+            empty directory that is removed afterwards. A URL without them names the one place that all
+            checks share, in namespaces of their own, which are dropped afterwards; checks that need a
+            place of their own are then skipped.
+        plugin: As for `Place`.
+        wrap: Wrappers to judge with the backend, innermost first.
+    """
+
+    template: str
+    plugin: Any = None
+    wrap: tuple[Wrap, ...] = ()
+
+    @classmethod
+    def of(cls, what: Any, *, url: str | None = None, wrap: tuple[Wrap, ...] = ()) -> Target:
+        """A target from what a person gives.
+
+        Args:
+            what: A URL or template; the scheme alone (``sqlite`` or ``sqlite://``) for the template that
+                the backend declares; ``pkg.mod:name`` of a plugin object, or of a function that makes one;
+                or such an object.
+            url: The URL or template for a plugin that is given by name or as an object; default: the
+                template, or else the example, that it declares.
+            wrap: Wrappers to judge with the backend.
+
+        Raises:
+            InvalidURL: Neither the argument nor the backend says where stores can be.
+            PluginError: The plugin cannot be imported, or is none.
+        """
+        if isinstance(what, Target):
+            return what
+        if isinstance(what, str):
+            scheme, colon, rest = what.partition("://")
+            if colon and rest:
+                return cls(what, None, wrap)
+            if colon or ":" not in what:
+                template = url or _declared(perdure.describe_backend(scheme), what)
+                return cls(template, None, wrap)
+        return cls(url or _declared(_plugin(what).describe(), what), what, wrap)
+
+    def describe(self) -> Description:
+        """What the backend declares."""
+        if self.plugin is not None:
+            description: Description = _plugin(self.plugin).describe()
+            return description
+        return perdure.describe_backend(self.template.partition("://")[0])
+
+    @property
+    def many(self) -> bool:
+        """Whether there can be several places."""
+        return TOKEN in self.template or TMP in self.template
+
+    @property
+    def portable(self) -> bool:
+        """Whether another process can open the same places."""
+        return self.plugin is None or isinstance(self.plugin, str)
+
+    def place(self, token: str, directory: Path) -> Place:
+        """One place of the target.
+
+        Args:
+            token: The word for `{unique}`.
+            directory: The empty directory for `{tmp}`.
+        """
+        url = self.template.replace(TOKEN, token).replace(TMP, str(directory))
+        return Place(url, self.plugin, self.wrap)
+
+
+def _declared(description: Description, what: Any) -> str:
+    template = description.template or description.example
+    if not template:
+        raise InvalidURL(f"{what!r:.80} declares neither a template nor an example; give a URL with {TOKEN}")
+    return template
+
+
+def _plugin(what: Any) -> Any:
+    """The plugin object that is meant, or None for the one that is installed."""
+    return _imported(what) if isinstance(what, str) else what
+
+
+@cache
+def _imported(name: str) -> Any:
+    """One object a process, so that a backend in memory keeps its stores."""
+    module, _, path = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PluginError(
+            f"{name!r} cannot be imported: {error}; write it like package.module:name"
+        ) from error
+    return found if hasattr(found, "describe") else found()
