@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import cache
+from importlib.metadata import entry_points
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -108,7 +109,9 @@ def _context() -> Any:
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context: Any = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload(["perdure_conformance", "perdure"])
+        # A backend that this process has loaded is loaded once for all children.
+        backends = [e.module for e in entry_points(group="perdure.backends") if e.module in sys.modules]
+        context.set_forkserver_preload(["perdure_conformance.clauses", "perdure", *backends])
     return context
 
 
