@@ -13,11 +13,13 @@ from perdure._names import now_us
 from perdure._schema import Row, Table
 from perdure._types import Chunk, Commit, CommitRequest, Committed, Context, Key, Point
 from perdure.kit._apply import apply
+from perdure.kit._batches import check_chunk
+from perdure.kit._checking import known_table
 from perdure.kit._commits import Commits
 from perdure.kit._head import HeadStore, State, Tries, head_point, with_branch
 from perdure.kit._keys import Keys, Slot, new_token, token_time
 from perdure.kit._objects import BranchState, CommitRecord, decode_row, encode_row
-from perdure.kit._reading import Reader, known_table
+from perdure.kit._reading import Reader
 from perdure.kit._rows import Rows
 from perdure.kit._storage import Storage
 
@@ -46,10 +48,14 @@ def store_chunks(storage: Storage, keys: Keys, state: State, chunks: Iterable[Ch
     """Store payload pieces that are not there; how many were new.
 
     While a compaction is under way, copies that are older than it may be about to go, and do not count.
+
+    Raises:
+        InvalidRecord: One does not hash to its name.
     """
     stored = 0
     since = token_time(state.head.maintenance.token) if state.head.maintenance else 0
     for chunk in chunks:
+        check_chunk(chunk)
         prefix = keys.chunk(chunk.digest)
         newest = next(storage.range(prefix, prefix + b"\xff" * 13, True), None)
         if newest is None or (since and token_time(newest[0][-12:]) <= since):
@@ -107,7 +113,7 @@ class Writer:
             while True:
                 state = self._heads.load()
                 try:
-                    outcome = self._attempt(state, request)
+                    outcome = self._attempt(ctx, state, request)
                 except CorruptStore:
                     if self._heads.load().era == state.era:
                         raise
@@ -116,7 +122,7 @@ class Writer:
                     return outcome
                 tries.lost()
 
-    def _attempt(self, state: State, request: CommitRequest) -> Committed | None:
+    def _attempt(self, ctx: Context, state: State, request: CommitRequest) -> Committed | None:
         branch = state.named(request.branch)
         known = self._commits.find(state, request.id)
         if known is not None:
@@ -155,7 +161,7 @@ class Writer:
             branch.id,
             branch.seq + 1,
             time,
-            request.author,
+            request.author or ctx.principal,
             request.message,
             parents,
             request.vector,
