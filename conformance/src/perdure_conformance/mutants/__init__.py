@@ -1,3 +1,23 @@
-"""To come."""
+"""Mutants: backends that are broken in one place each, and the clause whose check must notice.
 
-__all__: list[str] = []
+They show that the suite sees what it should. Each is a wrapper around any healthy backend; what can be
+broken only inside an engine is tried in that engine's own tests.
+"""
+
+from __future__ import annotations
+
+from perdure_conformance.mutants import _cells, _commits, _history, _queries, _search, _upkeep
+from perdure_conformance.mutants._base import Mutant
+from perdure_conformance.mutants._matrix import Verdict, judge_mutants
+
+__all__ = ["MUTANTS", "Mutant", "Verdict", "judge_mutants"]
+
+#: All mutants.
+MUTANTS: tuple[Mutant, ...] = (
+    *_cells.MUTANTS,
+    *_queries.MUTANTS,
+    *_commits.MUTANTS,
+    *_history.MUTANTS,
+    *_search.MUTANTS,
+    *_upkeep.MUTANTS,
+)
