@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -40,7 +40,8 @@ class Case:
         namespace: The case's own.
         ctx: A context for calls of hooks.
         round: The round of random examples that runs now, from 0; it is all that a replay runs.
-        example: The arguments of the random example that failed, once one did.
+        body: The function that was given the random example that failed, once one did.
+        example: The arguments of that example.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Case:
         self.namespace = site.word()
         self.ctx = Context(principal="conformance")
         self.round = 0
+        self.body: Callable[..., None] | None = None
         self.example: tuple[Any, ...] | None = None
         self.notes: list[str] = []
         self._shrink = shrink
@@ -93,10 +95,11 @@ class Case:
         mode: Literal["r", "rw"] = "rw",
         branch: str = "main",
         principal: str = "conformance",
+        observers: Iterable[object] = (),
     ) -> Store:
         """A new handle on the case's namespace, or on another; it is closed when the case ends."""
         name = self.namespace if namespace is None else namespace
-        store = self.place.open(name, mode=mode, branch=branch, principal=principal)
+        store = self.place.open(name, mode=mode, branch=branch, principal=principal, observers=observers)
         self._open.callback(store.close)
         if mode == "rw":
             self.site.used(self.place, name)
@@ -189,7 +192,7 @@ class Case:
             except hypothesis.errors.UnsatisfiedAssumption:
                 raise
             except Exception:
-                self.example = drawn
+                self.body, self.example = body, drawn
                 raise
 
         test = hypothesis.given(st.tuples(*strategies))(attempt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,11 +29,20 @@ class Place:
         plugin: The plugin object, ``pkg.mod:name`` of one or of a function that makes one, or None for
             the installed backend that the URL's scheme names.
         wrap: Wrappers, innermost first.
+        directory: The directory that the URL's `{tmp}` stood for: the engine's files are below it, and nothing
+            else is. None where there was no `{tmp}`.
     """
 
     url: str
     plugin: Any = None
     wrap: tuple[Wrap, ...] = ()
+    directory: Path | None = None
+
+    def files(self) -> list[Path]:
+        """The files that the engine keeps here, as far as they can be seen."""
+        if self.directory is None:
+            return []
+        return sorted(path for path in self.directory.rglob("*") if path.is_file())
 
     def open(
         self,
@@ -41,6 +51,7 @@ class Place:
         mode: Literal["r", "rw"] = "rw",
         branch: str = "main",
         principal: str = "",
+        observers: Iterable[object] = (),
     ) -> Store:
         """A new handle on a namespace here."""
         return perdure.open(
@@ -49,6 +60,7 @@ class Place:
             mode=mode,
             branch=branch,
             wrap=self.wrap,
+            observers=observers,
             principal=principal,
             plugin=_plugin(self.plugin),
         )
@@ -129,7 +141,7 @@ class Target:
             directory: The empty directory for `{tmp}`.
         """
         url = self.template.replace(TOKEN, token).replace(TMP, str(directory))
-        return Place(url, self.plugin, self.wrap)
+        return Place(url, self.plugin, self.wrap, directory if TMP in self.template else None)
 
 
 def _declared(description: Description, what: Any) -> str:

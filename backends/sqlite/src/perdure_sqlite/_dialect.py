@@ -137,11 +137,21 @@ class SQLite(Dialect):
         connection = self._begin(deadline)
         try:
             connection.execute("ROLLBACK")  # VACUUM starts a transaction of its own
+            connection.execute(f"PRAGMA busy_timeout = {self._milliseconds(deadline)}")
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
+            with suppress(sqlite3.Error):
+                connection.execute("PRAGMA busy_timeout = 0")
             self._writing.release()
         return max(0, before - self._file_bytes())
+
+    def _milliseconds(self, deadline: float | None) -> int:
+        """How long SQLite itself may wait for others."""
+        left = self._options.timeout
+        if deadline is not None:
+            left = min(left, max(0.0, deadline - time.monotonic()))
+        return int(left * 1_000)
 
     def store_bytes(self, connection: sqlite3.Connection) -> int:
         return self._file_bytes()

@@ -137,6 +137,7 @@ def _connect(options: Options, write: bool) -> sqlite3.Connection:
         if options.max_pages:
             connection.execute(f"PRAGMA max_page_count = {options.max_pages}")
         connection.execute("PRAGMA cache_size = -65536")
+        connection.execute("PRAGMA busy_timeout = 0")  # `begin_immediate` waits, no longer than it may
     elif options.read_only:
         connection = _read_only(options)
     else:

@@ -8,12 +8,22 @@ from __future__ import annotations
 from types import ModuleType
 
 from perdure_conformance._checks import Check
-from perdure_conformance.clauses import _branches
+from perdure_conformance.clauses import (
+    _branches,
+    _commit_effects,
+    _commits,
+    _hooks,
+)
 
 __all__ = ["AREAS", "CHECKS"]
 
 #: The modules with checks, in the order in which they run.
-AREAS: tuple[ModuleType, ...] = (_branches,)
+AREAS: tuple[ModuleType, ...] = (
+    _branches,
+    _hooks,
+    _commits,
+    _commit_effects,
+)
 
 #: All checks, in the order in which they run.
 CHECKS: tuple[Check, ...] = tuple(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from perdure._errors import PerdureError
+from perdure._errors import PerdureError, StorageError
 from perdure._schema import TABLES
 from perdure._types import Problem, VerifyReport
 from perdure.kit._apply import owner_key
@@ -43,7 +43,7 @@ class _Verification:
         """Look at everything."""
         try:
             state = self._heads.load()
-        except PerdureError as error:
+        except StorageError as error:  # that the store is closed, or the namespace dropped, is no damage
             self._add("error", "head", "head", error.message)
             return VerifyReport(self._checked, tuple(self._problems))
         for branch in state.branches.values():
