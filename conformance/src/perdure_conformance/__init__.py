@@ -9,6 +9,8 @@ the checks, `mutants` the broken backends that they must find, and `report` says
 
 from perdure_conformance._case import Case
 from perdure_conformance._checks import LEVELS, Check, check
+from perdure_conformance._judge import judge
+from perdure_conformance._known import Known
 from perdure_conformance._profile import PROFILES, Profile
 from perdure_conformance._results import Result, Status
 from perdure_conformance._runner import Runner
@@ -18,6 +20,7 @@ from perdure_conformance._target import Place, Target
 from perdure_conformance.invariants import differential
 from perdure_conformance.machines import machine_for
 from perdure_conformance.model import Model
+from perdure_conformance.report import Report
 
 __all__ = [
     "LEVELS",
@@ -25,9 +28,11 @@ __all__ = [
     "Case",
     "Check",
     "Clause",
+    "Known",
     "Model",
     "Place",
     "Profile",
+    "Report",
     "Result",
     "Runner",
     "Site",
@@ -36,5 +41,6 @@ __all__ = [
     "Target",
     "check",
     "differential",
+    "judge",
     "machine_for",
 ]

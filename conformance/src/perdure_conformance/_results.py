@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -21,6 +22,7 @@ class Status(StrEnum):
     EXPECTED = "expected"  #: it failed, as the file of known failures says; its level is not granted
     UNEXPECTED = "unexpected"  #: it passed, though the file of known failures says that it fails
     PREVIEW = "preview"  #: a clause newer than the backend's version of the specification; it does not count
+    NOT_RUN = "not run"  #: it is in the suite, but was not chosen or not reached; its level is not granted
 
 
 @dataclass
@@ -40,7 +42,9 @@ class Result:
         round: The round of random examples that failed.
         example: The arguments of the random example that failed.
         notes: What the check tells of itself, such as how many kills there were.
+        body: The function that was given the random example that failed.
         repro: The standalone program that shows the failure, once it was made and run.
+        repro_note: What is to be said of that program, such as why there is none.
     """
 
     check: Check
@@ -55,4 +59,6 @@ class Result:
     round: int = 0
     example: tuple[Any, ...] | None = None
     notes: list[str] = field(default_factory=list)
+    body: Callable[..., None] | None = None
     repro: str = ""
+    repro_note: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from perdure import CAPABILITIES
 
@@ -67,12 +67,8 @@ class Runner:
         finally:
             case.close()
         result.seconds = time.monotonic() - start
-        result.seed, result.round, result.example, result.notes = (
-            self.seed,
-            case.round,
-            case.example,
-            case.notes,
-        )
+        result.seed, result.round, result.notes = self.seed, case.round, case.notes
+        result.body, result.example = case.body, case.example
         return self._judged(result)
 
     def _missing(self, check: Check) -> Result | None:
@@ -99,18 +95,6 @@ class Runner:
         if any(newer(self._spec[clause].since, declared) for clause in result.check.clauses):
             result.reason, result.status = f"{result.status}, as a preview", Status.PREVIEW
         return result
-
-    def applies(self, checks: Sequence[Check]) -> list[Check]:
-        """The checks whose clauses hold in the version that the backend declares, or will hold later."""
-        declared = self.site.description.spec_version
-        return [
-            check
-            for check in checks
-            if not all(
-                (until := self._spec[clause].until) is not None and newer(declared, until)
-                for clause in check.clauses
-            )
-        ]
 
 
 def _attempt(check: Check, case: Case) -> Result:

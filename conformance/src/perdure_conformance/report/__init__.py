@@ -1,3 +1,8 @@
-"""To come."""
+"""What came of a run: results, counts, levels and their reasons, in several forms."""
 
-__all__: list[str] = []
+from perdure_conformance.report._document import FORMAT
+from perdure_conformance.report._entry import Entry
+from perdure_conformance.report._levels import Counts, Verdict
+from perdure_conformance.report._report import Report
+
+__all__ = ["FORMAT", "Counts", "Entry", "Report", "Verdict"]
