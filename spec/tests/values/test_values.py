@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from collections import namedtuple
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -54,13 +54,19 @@ _HOSTILE = """
 {"$datetime":["2020-01-01T00:00:00.000000","../../etc/passwd",0]} | {"$datetime":"2020"} | {"$uuid":"x"}
 {"$decimal":"1e5"} | {"$range":[1,2,0]} | {"$fraction":[1,0]} | {"$path":["os","x"]} | {"$timedelta":[1,2]}
 {"$deque":{"items":[1],"maxlen":0}} | {"$bytearray":7} | {"$scalar":["str",5]}
+{"$set":[3,2]} | {"$frozenset":["b","a"]} | {"$scalar":[">i2","AQA="]} | {"$graph":{"root":1,"nodes":[]}}
+{"$graph":{"root":{"$ref":0},"nodes":[[1]]}} | {"$graph":{"root":[{"$ref":0},{"$ref":0}],"nodes":[[1],[2]]}}
+{"$graph":{"root":[{"$ref":1},{"$ref":1},{"$ref":0},{"$ref":0}],"nodes":[[],[1]]}}
+{"$opaque":{"module":"m","qualname":"N","args":[],"kwargs":[]}}
+{"$opaque":{"module":"m","qualname":"N","args":[],"items":[1],"state":1}}
+{"$array":{"dtype":{"string":true},"shape":[1],"order":"C","items":[1]}}
 """
 
 
 @pytest.mark.parametrize(
     "text", [t.strip() for line in _HOSTILE.strip().splitlines() for t in line.split(" | ")]
 )
-def test_hostile_text_is_refused(text: str) -> None:
+def test_hostile_text_and_text_in_another_form_are_refused(text: str) -> None:
     with pytest.raises(_errors.InvalidRecord):
         decode(text)
 
@@ -76,6 +82,13 @@ def test_pathological_text_is_refused(text: str) -> None:
             continue  # trusted text is not measured
         with pytest.raises(_errors.InvalidRecord):
             decode(text, trusted=trusted)
+
+
+def test_a_path_of_another_platform_is_read_as_a_pure_one() -> None:
+    windows = decode('{"$path":["WindowsPath","C:\\\\x"]}')
+    posix = decode('{"$path":["PosixPath","/x"]}')
+    assert isinstance(windows, PureWindowsPath)
+    assert isinstance(posix, PurePosixPath)
 
 
 @pytest.mark.parametrize("kind", [list, tuple])

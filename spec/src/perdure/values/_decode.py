@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from pathlib import Path, WindowsPath
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from perdure._errors import InvalidRecord
+from perdure.values._encode import encode
 from perdure.values._leaves import BAD, LEAF_TAGS, LEAVES, Json, unbase64
 from perdure.values._limits import DEFAULT_LIMITS, Limits, check_bounds, on_fresh_stack, too_deep
 from perdure.values._numpy import array_of, memory_order, parse_dtype, scalar_of, shape_of
@@ -24,6 +26,9 @@ _to_json = msgspec.json.Encoder().encode
 
 #: Digits that an integer beyond int64 has at least.
 _LONG = re.compile(r"[0-9]{19}")
+
+#: How a path of another platform begins, which is read as a pure path and so is written otherwise here.
+_FOREIGN = '{"$path":["%s",' % ("PosixPath" if isinstance(Path(), WindowsPath) else "WindowsPath")
 
 
 def is_plain(text: str) -> bool:
@@ -57,19 +62,19 @@ def decode(text: str, *, limits: Limits = DEFAULT_LIMITS, trusted: bool = False)
                     check_bounds(text, limits, tagged=False)
                 tree = _from_json(text)
                 if _to_json(tree) != text.encode() or _LONG.search(text):
-                    return _decode(text, limits)
+                    return _decode(text, limits, trusted)
                 return tree
             return _from_json(text)
         if trusted and '{"$' not in text:
             return _from_json(text)
-        return _decode(text, limits)
+        return _decode(text, limits, trusted)
     except RecursionError:
-        return on_fresh_stack(lambda: _decode(text, limits))
+        return on_fresh_stack(lambda: _decode(text, limits, trusted))
     except (msgspec.DecodeError, UnicodeEncodeError, TypeError) as error:
         raise _malformed(text, error) from error
 
 
-def _decode(text: str, limits: Limits) -> object:
+def _decode(text: str, limits: Limits, trusted: bool) -> object:
     if type(text) is not str:
         raise InvalidRecord(f"a value's text must be str, not {type(text).__name__}")
     tagged = '{"$' in text
@@ -88,7 +93,13 @@ def _decode(text: str, limits: Limits) -> object:
     # in text without tags, `$` keys can only follow a comma, where canonical text has strings of a list
     if not tagged and ',"$' not in text:
         return tree
-    return _Builder(limits).document(tree)
+    value = _Builder(limits).document(tree)
+    if not trusted and _FOREIGN not in text and encode(value, limits=limits) != text:
+        raise InvalidRecord(
+            "the value's text is not canonical (elements, nodes or parts in another order, or padding that is "
+            "not zero): write values with `encode`"
+        )
+    return value
 
 
 def _check_integers(tree: Json) -> None:
