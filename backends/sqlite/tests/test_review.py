@@ -1,6 +1,5 @@
 """Answers that a comparison with the memory engine, and hostile arguments, once showed to be wrong."""
 
-import enum
 import random
 
 import numpy as np
@@ -21,7 +20,7 @@ from perdure import (
     Search,
     Space,
 )
-from perdure.filters import F, parse_order
+from perdure.filters import F
 from perdure_sqlite import plugin
 
 CTX = Context()
@@ -108,16 +107,6 @@ def test_a_commit_id_is_replayed_whatever_the_branch(store):
     assert ids(store, Ref("lab")) == ["a"]
 
 
-def test_records_made_of_subclasses_of_text_are_not_damage(store):
-    class Name(enum.StrEnum):
-        ONE = "one"
-
-    commit(store, Put("memories", [memory("a")]), id=Name.ONE, author=Name.ONE)
-    point = store.resolve(ctx=CTX, ref=MAIN)
-    store.create_checkpoint(ctx=CTX, checkpoint=Checkpoint(Name.ONE, point, message=Name.ONE))
-    assert store.verify(ctx=CTX).problems == ()
-
-
 def test_purge_takes_bound_vectors_out_of_picks(store):
     store.create_space(ctx=CTX, space=Space("s", 2, table="memories"))
     point = commit(store, Put("memories", [memory("m")]), Put("vectors", [vector("s", "m", 1, 0)])).point
@@ -135,46 +124,6 @@ def test_a_limit_of_nothing_still_resolves_its_place(store):
     assert ids(store, limit=0) == []
     with pytest.raises(perdure.NotFound):
         ids(store, Ref("nowhere"), limit=0)
-
-
-def test_hostile_arguments_raise_errors_of_the_tree(store):
-    commit(store, Put("memories", [memory("a")]))
-    order = parse_order("-tier", MEMORIES)
-    for query in (
-        Query("memories", order=order, after=()),
-        Query("memories", order=order, after=(1,)),
-        Query("memories", order=order, after=(1, "a", "b")),
-        Query("memories", columns=("nope",)),
-        Query("memories", limit=-1),
-    ):
-        with pytest.raises(perdure.InvalidFilter):
-            list(store.select(ctx=CTX, query=query, at=MAIN))
-    for call in (
-        lambda: store.fetch(ctx=CTX, table="nope", keys=[("a",)], at=MAIN),
-        lambda: store.count(ctx=CTX, table="nope", where=None, at=MAIN),
-        lambda: store.touch(ctx=CTX, table="nope", keys=[("a",)], time=1),
-        lambda: store.purge(ctx=CTX, table="nope", keys=[("a",)]),
-        lambda: list(store.select(ctx=CTX, query=Query("nope"), at=MAIN)),
-    ):
-        with pytest.raises(perdure.NotFound):
-            call()
-    for space in (Space("s", 2, dtype="int8"), Space("s", 2, metric="hamming")):
-        with pytest.raises(perdure.InvalidRecord):
-            store.create_space(ctx=CTX, space=space)
-
-
-def test_keys_that_cannot_be_stored_are_nowhere(store):
-    keys = [("\ud800",), ("a\0b",), *((f"k{i}",) for i in range(20))]
-    branch = store.resolve(ctx=CTX, ref=MAIN).branch
-    for some in (keys[:1], keys):
-        assert store.fetch(ctx=CTX, table="memories", keys=some, at=Point(branch, 2**80)) == [None] * len(
-            some
-        )
-        assert [c.access_count for c in store.counters(ctx=CTX, table="memories", keys=some)] == [0] * len(
-            some
-        )
-        assert store.touch(ctx=CTX, table="memories", keys=some, time=1) == 0
-        assert store.purge(ctx=CTX, table="memories", keys=some).keys == 0
 
 
 def test_a_namespace_that_was_dropped_is_not_found(store, path):

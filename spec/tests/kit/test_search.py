@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from perdure._errors import AlreadyExists, InvalidRecord, NotFound
+from perdure._errors import AlreadyExists, InvalidInput, InvalidRecord, NotFound
 from perdure._names import parse_ref
 from perdure._types import Context, Delete, Put, Search, Space
 from perdure.filters import F
@@ -107,7 +107,7 @@ def test_bad_questions(store: Any, row: Any) -> None:
     for query in ([1], [1, 2, 3], [0, 0], [np.nan, 1], [np.inf, 1]):
         with pytest.raises(InvalidRecord):
             ask(store, query, 1)
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(InvalidInput):
         ask(store, [1, 0], -1)
     with pytest.raises(NotFound):
         ask(store, [1, 0], 1, space="none")

@@ -39,7 +39,7 @@ from perdure import (
     hookimpl,
 )
 from perdure.filters import Filter
-from perdure.kit import chunk_digest
+from perdure.kit import checked, chunk_digest, known_table
 
 from perdure_sql import _branches as branches
 from perdure_sql._codec import branch_of
@@ -51,7 +51,7 @@ from perdure_sql._history import History
 from perdure_sql._ingest import Ingester
 from perdure_sql._places import BRANCHES, Place, place
 from perdure_sql._purge import forget_picks, purge
-from perdure_sql._query import Queries, known_table, read_counters
+from perdure_sql._query import Queries, read_counters
 from perdure_sql._rows import RowReader
 from perdure_sql._search import Searcher
 from perdure_sql._stats import stats
@@ -90,7 +90,8 @@ def open_namespace(database: Database, name: str, *, create: bool) -> int:
 
 
 def _guarded(hook: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Driver errors never leave a hook, nor an iterator that it returns."""
+    """Malformed arguments never reach a hook; driver errors never leave it, nor an iterator that it returns."""
+    hook = checked(hook)
 
     @functools.wraps(hook)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:

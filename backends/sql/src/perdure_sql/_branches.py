@@ -15,7 +15,6 @@ from perdure import (
     Checkpoint,
     Conflict,
     CorruptStore,
-    InvalidRecord,
     NotFound,
     Point,
     PurgeReport,
@@ -24,7 +23,6 @@ from perdure import (
     now_us,
     uuid7,
 )
-from perdure.kit import NUMPY_DTYPE
 
 from perdure_sql._codec import branch_of, checkpoint_of, columns, record_hash, space_of
 from perdure_sql._commit import load_spaces
@@ -297,20 +295,6 @@ def list_checkpoints(session: Session, ns: int) -> list[Checkpoint]:
 
 def create_space(session: Session, ns: int, space: Space) -> Space:
     """Create a space, or find the same one."""
-    check_name(space.name, "space")
-    if not 1 <= space.dim <= 65_536:
-        raise InvalidRecord(
-            f"space {space.name!r} has dim {space.dim}; a space has 1 to 65,536 numbers per vector"
-        )
-    if space.dtype not in NUMPY_DTYPE or space.metric not in ("cosine", "l2", "dot"):
-        raise InvalidRecord(
-            f"space {space.name!r} has dtype {space.dtype!r} and metric {space.metric!r}; use float16, float32 or "
-            "float64, and cosine, l2 or dot"
-        )
-    if space.table is not None and (space.table not in TABLES or space.table == "vectors"):
-        raise InvalidRecord(
-            f"space {space.name!r} is bound to {space.table!r}, which is no table that has vectors"
-        )
     known = load_spaces(session, ns).get(space.name)
     if known is None:
         return add_space(session, ns, space)

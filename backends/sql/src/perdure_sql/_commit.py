@@ -12,7 +12,6 @@ from perdure import (
     Commit,
     CommitRequest,
     Committed,
-    InvalidRecord,
     Key,
     NotFound,
     Point,
@@ -22,7 +21,7 @@ from perdure import (
     Table,
     now_us,
 )
-from perdure.kit import Write, apply, chunk_digest, row_hash
+from perdure.kit import Write, apply, check_chunk, row_hash
 
 from perdure_sql._codec import commit_cells, commit_of, encoder, quote, record_hash, space_of
 from perdure_sql._database import Session
@@ -255,10 +254,7 @@ def store_chunks(session: Session, ns: int, chunks: Iterable[Chunk]) -> int:
     """Store payload pieces that are not there yet; how many were given."""
     count = 0
     for chunk in chunks:
-        if chunk_digest(chunk.data) != chunk.digest:
-            raise InvalidRecord(
-                f"a payload piece does not hash to its name {chunk.digest[:80]!r}; send it again"
-            )
+        check_chunk(chunk)
         session.run(
             "INSERT INTO chunks (ns, digest, data) VALUES (:ns, :digest, :data) ON CONFLICT DO NOTHING",
             ns=ns,

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from perdure import TABLES, At, InvalidFilter, Key, NotFound, Query, Row, Table
+from perdure import At, Key, Query, Row, Table
 from perdure.filters import Counters, Filter, Matcher, columns_of, matcher, sort_key, uses_counters
-from perdure.kit import batch_of, project
+from perdure.kit import batch_of, known_table, project
 
 from perdure_sql._arms import after, arm_params, arms_sql, order_sql, whole_count
 from perdure_sql._codec import columns, decoder, key_text
@@ -20,7 +20,7 @@ from perdure_sql._filter import Pushed, push
 from perdure_sql._places import Arm, Place, place
 from perdure_sql._rows import storable
 
-__all__ = ["Plan", "Queries", "known_table", "read_counters"]
+__all__ = ["Plan", "Queries", "read_counters"]
 
 #: Rows of a page: what one statement reads.
 _PAGE = 2_000
@@ -66,7 +66,7 @@ class Queries:
 
     def scan(self, query: Query, at: At) -> Iterator[pa.RecordBatch]:
         """The same rows as record batches."""
-        table = _table(query)
+        table = known_table(query.table)
         schema = project(table, query.columns)
         pages = self._pages(query, at, _PAGE)
         first = next(pages, [])
@@ -92,9 +92,7 @@ class Queries:
     # ------------------------------------------------------------------------------------------ pages
 
     def _pages(self, query: Query, at: At, size: int) -> Iterator[list[Row]]:
-        table = _table(query)
-        if query.limit is not None and query.limit < 0:
-            raise InvalidFilter(f"a limit is 0 or more, not {query.limit}")
+        table = known_table(query.table)
         plan = self.plan(table, query.where)
         return _Reader(self._database, self._ns, table, query, plan, at).pages(size)
 
@@ -229,24 +227,6 @@ def _count_all(session: Session, table: Table, arms: Sequence[Arm], params: dict
     ]
     base = counts.index(max(counts))
     return counts[base] + int(session.run_with(whole_count(table, arms, base), params).fetchone()[0])
-
-
-def known_table(name: str) -> Table:
-    """The table of that name; raises `NotFound`."""
-    found = TABLES.get(name)
-    if found is None:
-        raise NotFound(f"there is no table {name!r}; the tables are {', '.join(TABLES)}", table=name)
-    return found
-
-
-def _table(query: Query) -> Table:
-    table = known_table(query.table)
-    for name in query.columns or ():
-        if name not in table.by_name:
-            raise InvalidFilter(f"{table.name} has no column {name!r}; choose among {', '.join(table.names)}")
-    if query.after is not None and len(query.after) != len(query.order) + len(table.key):
-        raise InvalidFilter("a position has a value for each order term, then the key; take it from a row")
-    return table
 
 
 def _chain(first: list[Row], rest: Iterator[list[Row]]) -> Iterator[list[Row]]:

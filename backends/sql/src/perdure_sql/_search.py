@@ -57,8 +57,6 @@ class Searcher:
                     space=search.space,
                 )
             query = _vector(search, space)
-            if search.k < 0:
-                raise InvalidRecord(f"k is 0 or more, not {search.k}")
             if search.k == 0:
                 return []
             if search.where is not None:  # malformed filters are refused whatever the space holds

@@ -1,8 +1,11 @@
 """Parts for people who write a backend: the meaning of a batch, hashes, scores, Arrow, and a base class."""
 
 from perdure.kit._apply import Heads, Write, apply, owner_id, owner_key
+from perdure.kit._arguments import check_space, checked
 from perdure.kit._arrow import batch_of, project, rows_of
 from perdure.kit._backend import KitBackend
+from perdure.kit._batches import check_chunk
+from perdure.kit._checking import known_table
 from perdure.kit._hash import CHUNK_SIZE, chunk_digest, row_hash
 from perdure.kit._score import NUMPY_DTYPE, scores
 from perdure.kit._storage import Storage
@@ -16,7 +19,11 @@ __all__ = [
     "Write",
     "apply",
     "batch_of",
+    "check_chunk",
+    "check_space",
+    "checked",
     "chunk_digest",
+    "known_table",
     "owner_id",
     "owner_key",
     "project",

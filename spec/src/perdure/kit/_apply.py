@@ -10,10 +10,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
+import pyarrow as pa
+
 from perdure._errors import AlreadyExists, InvalidRecord, NotFound, VersionConflict
 from perdure._schema import TABLES, Row, Table
-from perdure._types import ABSENT, CommitRequest, Delete, Increment, Key, Put, PutArrow, Space, Update
+from perdure._types import (
+    ABSENT,
+    CommitRequest,
+    Delete,
+    Increment,
+    Key,
+    Operation,
+    Put,
+    PutArrow,
+    Space,
+    Update,
+)
 from perdure.kit._arrow import rows_of
+from perdure.kit._batches import check_batch, check_operation, check_rows
 
 __all__ = ["Heads", "Write", "apply"]
 
@@ -60,20 +74,22 @@ def apply(
         time: The commit's time in microseconds.
 
     Raises:
-        AlreadyExists, VersionConflict, NotFound, InvalidRecord: as the operations say. The caller rolls back.
+        AlreadyExists, VersionConflict, NotFound, InvalidRecord: as the operations say, malformed ones
+            included. The caller rolls back.
     """
     operations = request.operations
     if len(operations) == 1 and isinstance(operations[0], PutArrow) and operations[0].unique:
         put = operations[0]
+        table = check_operation(put)
         for batch in put.batches:
-            rows = iter(rows_of(batch))
+            rows = _rows_of(table, batch)
             while chunk := list(islice(rows, CHUNK)):
                 yield from _resolve(_Batch(heads, spaces, time), [Put(put.table, chunk, put.mode)], request)
         return
     yield from _resolve(_Batch(heads, spaces, time), operations, request)
 
 
-def _resolve(batch: _Batch, operations: Sequence[object], request: CommitRequest) -> Iterator[list[Write]]:
+def _resolve(batch: _Batch, operations: Sequence[Operation], request: CommitRequest) -> Iterator[list[Write]]:
     for operation in operations:
         batch.run(operation)
     batch.check_owners()
@@ -100,22 +116,19 @@ class _Batch:
 
     # ------------------------------------------------------------------------------- operations
 
-    def run(self, operation: object) -> None:
+    def run(self, operation: Operation) -> None:
+        table = check_operation(operation)
         if isinstance(operation, Put):
-            self._put(TABLES[operation.table], operation.rows, operation.mode, operation.if_version)
+            self._put(table, operation.rows, operation.mode, operation.if_version)
         elif isinstance(operation, PutArrow):
             for batch in operation.batches:
-                self._put(TABLES[operation.table], list(rows_of(batch)), operation.mode, None)
+                self._put(table, list(_rows_of(table, batch)), operation.mode, None)
         elif isinstance(operation, Update):
-            self._update(TABLES[operation.table], operation)
+            self._update(table, operation)
         elif isinstance(operation, Delete):
-            self._delete(TABLES[operation.table], operation)
-        elif isinstance(operation, Increment):
-            self._increment(TABLES[operation.table], operation)
+            self._delete(table, operation)
         else:
-            raise InvalidRecord(
-                f"{type(operation).__name__} is no operation; use Put, Update, Delete or Increment"
-            )
+            self._increment(table, operation)
 
     def _load(self, table: Table, keys: Sequence[Key]) -> dict[Key, Row | None]:
         """The current rows of the table, with those of `keys` present."""
@@ -129,6 +142,7 @@ class _Batch:
         return after
 
     def _put(self, table: Table, rows: Sequence[Row], mode: str, if_version: str | None) -> None:
+        check_rows(table, rows)
         width, time = len(table.key), self._time
         keys: list[Key] = [row[:width] for row in rows]  # type: ignore[misc]
         current = self._load(table, keys)
@@ -310,6 +324,11 @@ class _Batch:
                 if row is not None and old is not None and row[-1] == self._time and row[:-1] == old[:-1]:
                     continue
                 yield Write(name, key, row, old)
+
+
+def _rows_of(table: Table, batch: pa.RecordBatch) -> Iterator[Row]:
+    check_batch(table, batch)
+    return iter(rows_of(batch))
 
 
 _WIDTH = {"float16": 2, "float32": 4, "float64": 8}

@@ -36,6 +36,7 @@ from perdure._types import (
     VerifyReport,
 )
 from perdure.filters import Filter
+from perdure.kit._arguments import checked
 from perdure.kit._branching import Branching
 from perdure.kit._commits import Commits
 from perdure.kit._compact import compact
@@ -115,12 +116,14 @@ class KitBackend:
 
     @hookimpl
     @_write
+    @checked
     def commit(self, ctx: Context, request: CommitRequest) -> Committed:
         """Apply a batch atomically."""
         return self._writer.commit(ctx, request)
 
     @hookimpl
     @_write
+    @checked
     def touch(self, ctx: Context, table: str, keys: Sequence[Key], time: int) -> int:
         """Count one read of each row."""
         return self._writer.touch(table, keys, time)
@@ -128,46 +131,55 @@ class KitBackend:
     # ---------------------------------------------------------------------------------------- reading
 
     @hookimpl
+    @checked
     def resolve(self, ctx: Context, ref: Ref) -> Point:
         """The point that a ref means now."""
         return self._reader.place(ref)[1]
 
     @hookimpl
+    @checked
     def fetch(self, ctx: Context, table: str, keys: Sequence[Key], at: At) -> list[Row | None]:
         """Rows by key."""
         return self._reader.fetch(table, keys, at)
 
     @hookimpl
+    @checked
     def versions(self, ctx: Context, table: str, keys: Sequence[Key], at: At) -> list[str | None]:
         """Versions by key."""
         return self._reader.versions(table, keys, at)
 
     @hookimpl
+    @checked
     def counters(self, ctx: Context, table: str, keys: Sequence[Key]) -> list[Counter]:
         """Read counters by key."""
         return self._reader.counters(table, keys)
 
     @hookimpl
+    @checked
     def select(self, ctx: Context, query: Query, at: At) -> Iterator[Row]:
         """Rows of a query."""
         return self._reader.select(query, at)
 
     @hookimpl
+    @checked
     def scan(self, ctx: Context, query: Query, at: At) -> Iterator[pa.RecordBatch]:
         """Rows of a query as record batches."""
         return self._reader.scan(query, at)
 
     @hookimpl
+    @checked
     def count(self, ctx: Context, table: str, where: Filter | None, at: At) -> int:
         """How many rows match."""
         return self._reader.count(table, where, at)
 
     @hookimpl
+    @checked
     def search(self, ctx: Context, search: Search, at: At) -> list[Hit]:
         """The nearest vectors."""
         return self._searcher.search(search, at)
 
     @hookimpl
+    @checked
     def read_chunks(self, ctx: Context, digests: Sequence[str]) -> Iterator[bytes]:
         """Payload pieces."""
         return self._reader.read_chunks(digests)
@@ -176,12 +188,14 @@ class KitBackend:
 
     @hookimpl
     @_write
+    @checked
     def create_space(self, ctx: Context, space: Space) -> Space:
         """Create a space."""
         return self._branching.create_space(ctx, space)
 
     @hookimpl
     @_write
+    @checked
     def drop_space(self, ctx: Context, name: str) -> PurgeReport:
         """Drop a space and purge its vectors."""
         return Purge(self._upkeep).space(ctx, name)
@@ -195,12 +209,14 @@ class KitBackend:
 
     @hookimpl
     @_write
+    @checked
     def create_branch(self, ctx: Context, name: str, at: At) -> Branch:
         """Fork a branch."""
         return self._branching.create_branch(ctx, name, at)
 
     @hookimpl
     @_write
+    @checked
     def delete_branch(self, ctx: Context, name: str, cascade: bool) -> int:
         """Delete a branch."""
         return self._branching.delete_branch(ctx, name, cascade)
@@ -212,12 +228,14 @@ class KitBackend:
 
     @hookimpl
     @_write
+    @checked
     def create_checkpoint(self, ctx: Context, checkpoint: Checkpoint) -> Checkpoint:
         """Name a point."""
         return self._branching.create_checkpoint(ctx, checkpoint)
 
     @hookimpl
     @_write
+    @checked
     def delete_checkpoint(self, ctx: Context, name: str) -> bool:
         """Drop the name of a point."""
         return self._branching.delete_checkpoint(ctx, name)
@@ -230,6 +248,7 @@ class KitBackend:
     # ---------------------------------------------------------------------------------------- history
 
     @hookimpl
+    @checked
     def log(
         self, ctx: Context, branch: str, after: int, upto: int, merges: bool, newest_first: bool
     ) -> Iterator[Commit]:
@@ -237,11 +256,13 @@ class KitBackend:
         return self._history.log(branch, after, upto, merges, newest_first)
 
     @hookimpl
+    @checked
     def get_commits(self, ctx: Context, ids: Sequence[str]) -> list[Commit | None]:
         """Commits by id."""
         return self._history.get_commits(ids)
 
     @hookimpl
+    @checked
     def changes(
         self, ctx: Context, branch: str, after: int, upto: int, compacted: bool
     ) -> Iterator[ChangeBatch]:
@@ -249,12 +270,14 @@ class KitBackend:
         return self._history.changes(branch, after, upto, compacted)
 
     @hookimpl
+    @checked
     def touched(self, ctx: Context, branch: str, after: int, upto: int) -> Iterator[tuple[str, Key]]:
         """Rows whose state may differ between two points of a branch."""
         return self._history.touched(branch, after, upto)
 
     @hookimpl
     @_write
+    @checked
     def ingest(self, ctx: Context, events: Iterable[HistoryEvent]) -> IngestReport:
         """Write history."""
         with locked(self._writer.lock, Tries(ctx)):
@@ -263,6 +286,7 @@ class KitBackend:
     # ----------------------------------------------------------------------------------------- upkeep
 
     @hookimpl
+    @checked
     def stats(self, ctx: Context, at: At) -> Stats:
         """Figures of the namespace."""
         return self._history.stats(at)
@@ -274,12 +298,14 @@ class KitBackend:
 
     @hookimpl
     @_write
+    @checked
     def compact(self, ctx: Context, request: CompactRequest) -> CompactReport:
         """Drop versions that nothing needs."""
         return compact(self._upkeep, ctx, request)
 
     @hookimpl
     @_write
+    @checked
     def purge(self, ctx: Context, table: str, keys: Sequence[Key]) -> PurgeReport:
         """Erase rows from all history."""
         return Purge(self._upkeep).rows(ctx, table, keys)
@@ -292,6 +318,7 @@ class KitBackend:
 
     @hookimpl
     @_write
+    @checked
     def drop_namespace(self, ctx: Context, name: str) -> bool:
         """Drop another namespace."""
         self._heads.load()

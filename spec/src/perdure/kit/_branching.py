@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from perdure._errors import AlreadyExists, Conflict, InvalidRecord, NotFound
-from perdure._names import MAIN, check_name, now_us, uuid7
-from perdure._schema import TABLES
+from perdure._errors import AlreadyExists, Conflict, NotFound
+from perdure._names import MAIN, now_us, uuid7
 from perdure._types import At, Branch, Checkpoint, Context, Space
 from perdure.kit._head import HeadStore, State, as_branch, replace, with_branch
 from perdure.kit._objects import BranchState, Head
 from perdure.kit._reading import Reader
 
 __all__ = ["Branching"]
-
-_WIDEST = 65_536
 
 
 class Branching:
@@ -28,7 +25,6 @@ class Branching:
 
     def create_branch(self, ctx: Context, name: str, at: At) -> Branch:
         """Fork a branch: one small entry in the head."""
-        check_name(name, "branch name")
         branch_id, now = uuid7(), now_us()
 
         def change(state: State) -> Head:
@@ -90,7 +86,6 @@ class Branching:
 
     def create_checkpoint(self, ctx: Context, checkpoint: Checkpoint) -> Checkpoint:
         """Name a point."""
-        check_name(checkpoint.name, "checkpoint name")
         stored = (
             checkpoint if checkpoint.created_at else msgspec.structs.replace(checkpoint, created_at=now_us())
         )
@@ -127,7 +122,6 @@ class Branching:
 
     def create_space(self, ctx: Context, space: Space) -> Space:
         """Create a space, or return it if it is there with the same definition."""
-        check_space(space)
         new = space if space.created_at else msgspec.structs.replace(space, created_at=now_us())
 
         def change(state: State) -> Head:
@@ -156,25 +150,3 @@ def _check_free(state: State, name: str) -> None:
 def same_space(a: Space, b: Space) -> bool:
     """Whether two definitions agree but for the time of their making."""
     return msgspec.structs.replace(a, created_at=b.created_at) == b
-
-
-def check_space(space: Space) -> None:
-    """Refuse a definition that no engine can keep.
-
-    Raises:
-        InvalidRef: The name is malformed.
-        InvalidRecord: Another part is.
-    """
-    check_name(space.name, "space name")
-    if isinstance(space.dim, bool) or not isinstance(space.dim, int) or not 1 <= space.dim <= _WIDEST:
-        raise InvalidRecord(f"space {space.name!r} has {space.dim!r} dimensions; use 1 to {_WIDEST:,}")
-    if space.dtype not in ("float16", "float32", "float64"):
-        raise InvalidRecord(
-            f"space {space.name!r} has dtype {space.dtype!r}; use float16, float32 or float64"
-        )
-    if space.metric not in ("cosine", "l2", "dot"):
-        raise InvalidRecord(f"space {space.name!r} has metric {space.metric!r}; use cosine, l2 or dot")
-    if space.table is not None and (space.table not in TABLES or space.table == "vectors"):
-        raise InvalidRecord(
-            f"space {space.name!r} is bound to {space.table!r}; bind it to one of the other five tables"
-        )

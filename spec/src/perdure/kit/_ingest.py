@@ -22,9 +22,9 @@ from perdure._types import (
     Point,
     Space,
 )
-from perdure.kit._branching import check_space, same_space
+from perdure.kit._arguments import check_space
+from perdure.kit._branching import same_space
 from perdure.kit._commits import Commits
-from perdure.kit._hash import chunk_digest
 from perdure.kit._head import HeadStore, State, replace
 from perdure.kit._keys import CODES, Keys, Slot, new_token
 from perdure.kit._objects import BranchState, CommitRecord, encode_row
@@ -199,10 +199,6 @@ class Ingest:
     # ----------------------------------------------------------------------------- commits
 
     def _chunk(self, chunk: Chunk) -> None:
-        if chunk_digest(chunk.data) != chunk.digest:
-            raise InvalidRecord(
-                f"payload piece {chunk.digest[:80]!r} does not hash to its name", digest=chunk.digest
-            )
         store_chunks(self._storage, self._keys, self._start, [chunk], self._token)
 
     def _batch(self, batch: ChangeBatch) -> None:

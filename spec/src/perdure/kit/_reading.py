@@ -16,6 +16,7 @@ from perdure._schema import TABLES, Row, Table
 from perdure._types import At, Counter, Key, Point, Query
 from perdure.filters import Filter, OrderTerm, matcher, sort_key, sort_rows, uses_counters
 from perdure.kit._arrow import batch_of, project
+from perdure.kit._checking import known_table
 from perdure.kit._commits import Commits
 from perdure.kit._hash import chunk_digest
 from perdure.kit._head import HeadStore, State, head_point
@@ -24,24 +25,12 @@ from perdure.kit._objects import BranchState
 from perdure.kit._rows import Rows
 from perdure.kit._storage import Storage
 
-__all__ = ["Reader", "known_table"]
+__all__ = ["Reader"]
 
 #: Rows in a record batch of `scan`.
 BATCH = 5_000
 
 _counter = msgspec.msgpack.Decoder(tuple[int | None, int]).decode
-
-
-def known_table(name: str) -> Table:
-    """The table of that name.
-
-    Raises:
-        NotFound: There is none.
-    """
-    found = TABLES.get(name)
-    if found is None:
-        raise NotFound(f"there is no table {name!r}; the tables are {', '.join(TABLES)}", table=name)
-    return found
 
 
 class Reader:

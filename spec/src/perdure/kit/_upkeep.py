@@ -13,12 +13,12 @@ from perdure._names import now_us
 from perdure._schema import TABLES
 from perdure._types import Context, Key, PurgeReport
 from perdure.kit._apply import owner_id
+from perdure.kit._checking import known_table
 from perdure.kit._commits import Commits
 from perdure.kit._head import HeadStore, State, replace
 from perdure.kit._ingest import marker_of
 from perdure.kit._keys import SLOT, Keys, Slot, after, new_token, token_time
 from perdure.kit._objects import BranchState, CommitRecord, Head, Maintenance, decode_row
-from perdure.kit._reading import known_table
 from perdure.kit._storage import Storage
 
 __all__ = ["Purge", "Upkeep", "manifest_digests"]

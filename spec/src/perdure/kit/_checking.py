@@ -1,0 +1,136 @@
+"""The small checks that those of hooks and of batches are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import chain
+from typing import Any
+
+from perdure._errors import InvalidInput, InvalidRecord, InvalidRef, NotFound
+from perdure._names import Ref, check_name
+from perdure._schema import KEY_LIMIT, TABLES, Table
+from perdure._types import Key, Point
+
+__all__ = [
+    "TOP",
+    "check_flag",
+    "check_keys",
+    "check_kind",
+    "check_list",
+    "check_number",
+    "check_parts",
+    "check_place",
+    "check_ref",
+    "check_text",
+    "check_word",
+    "known_table",
+]
+
+#: One more than the greatest sequence number, limit or time.
+TOP = 2**63
+
+
+def known_table(name: Any) -> Table:
+    """The table of that name.
+
+    Raises:
+        NotFound: There is none.
+    """
+    found = TABLES.get(name) if type(name) is str else None
+    if found is None:
+        raise NotFound(f"there is no table {name!r:.80}; the tables are {', '.join(TABLES)}", table=name)
+    return found
+
+
+def check_text(text: Any, what: str, error: type[InvalidInput] = InvalidInput) -> None:
+    """Text that every engine can keep."""
+    if type(text) is not str:
+        raise error(f"{what} is text, not {type(text).__name__}")
+    if "\0" in text:
+        raise error(f"{what} holds a NUL character; leave it out")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise error(f"{what} holds a lone surrogate; leave it out") from None
+
+
+def check_number(number: Any, what: str, least: int = 0, error: type[InvalidInput] = InvalidInput) -> None:
+    if type(number) is not int or not least <= number < TOP:
+        raise error(f"{what} is an int from {least} to 2**63 - 1, not {number!r:.80}")
+
+
+def check_flag(flag: Any, what: str) -> None:
+    if type(flag) is not bool:
+        raise InvalidInput(f"{what} is True or False, not {type(flag).__name__}")
+
+
+def check_word(name: Any, what: str) -> None:
+    """A name, as a plain str; most are told at a glance."""
+    if type(name) is not str or len(name) > 100 or not (name.isascii() and name.isalnum()):
+        check_text(name, what, InvalidRef)
+        check_name(name, what)
+
+
+def check_list(items: Any, what: str, error: type[InvalidInput] = InvalidInput) -> None:
+    if not isinstance(items, (tuple, list)):
+        raise error(f"{what} come in a list or a tuple, not in a {type(items).__name__}")
+
+
+def check_kind(item: Any, kind: type, what: str, error: type[InvalidInput] = InvalidInput) -> None:
+    if not isinstance(item, kind):
+        raise error(f"{what} is a perdure.{kind.__name__}, not {type(item).__name__}")
+
+
+# ------------------------------------------------------------------------------------------ places, keys
+
+
+def check_place(at: Any) -> None:
+    """A ref or a point; whether it exists is another matter."""
+    if isinstance(at, Point):
+        check_text(at.branch, "the branch of a point", InvalidRef)
+        check_number(at.seq, "the sequence number of a point", 0, InvalidRef)
+        check_number(at.time, "the time of a point", -TOP, InvalidRef)
+        if at.commit is not None:
+            check_text(at.commit, "the commit of a point", InvalidRef)
+    elif isinstance(at, Ref):
+        check_ref(at)
+    else:
+        raise InvalidRef(f"a place is a perdure.Ref or a perdure.Point, not {type(at).__name__}")
+
+
+def check_ref(ref: Any) -> None:
+    check_kind(ref, Ref, "a ref", InvalidRef)
+    if ref.commit is not None:
+        check_word(ref.commit, "commit id")
+        return
+    check_word(ref.name, "ref")
+    if ref.seq is not None:
+        check_number(ref.seq, "the sequence number of a ref", 0, InvalidRef)
+    if ref.time is not None:
+        check_number(ref.time, "the time of a ref", -TOP, InvalidRef)
+
+
+def check_keys(table: Table, keys: Any) -> None:
+    """Keys that a row of the table can have."""
+    check_list(keys, f"keys of {table.name}", InvalidRecord)
+    width = len(table.key)
+    if any(type(key) is not tuple or len(key) != width for key in keys):
+        raise InvalidRecord(f"a key of {table.name} is a tuple of its {', '.join(table.key)}")
+    check_parts(table, keys)
+
+
+def check_parts(table: Table, keys: Collection[Key]) -> None:
+    """The parts of keys that are tuples of the right length: looked at together, then one by one."""
+    parts = list(chain.from_iterable(keys))
+    try:
+        joined = "".join(parts)
+    except TypeError:
+        joined = "\0"
+    plain = joined.isascii() and "\0" not in joined and "" not in parts
+    if plain and set(map(type, parts)) <= {str} and max(map(len, parts), default=0) <= KEY_LIMIT:
+        return
+    for part in parts:
+        check_text(part, f"a part of a key of {table.name}", InvalidRecord)
+        if not 1 <= len(part.encode()) <= KEY_LIMIT:
+            raise InvalidRecord(f"a part of a key of {table.name} has 1 to {KEY_LIMIT} bytes of UTF-8")
