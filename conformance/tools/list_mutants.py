@@ -1,0 +1,41 @@
+"""Writes `docs/reference/mutants.md` from the mutants of the suite. Run it when one is added or changed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from perdure_conformance import Specification
+from perdure_conformance.mutants import MUTANTS
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/reference/mutants.md"
+
+HEAD = """\
+# Mutants
+
+Each of these is a healthy backend with one thing broken, by a [wrapper](../../conformance/src/perdure_conformance/mutants).
+A check that names the clause must notice: that is tried for every mutant, in every run of the tests. They show that a
+green report means something. What can be broken only inside an engine is tried in that engine's own tests.
+
+| mutant | what is broken | clause |
+|---|---|---|
+"""
+
+
+def current() -> str:
+    """What the page should say."""
+    spec = Specification.load()
+    lines = [f"| {_words(m.name)} | {m.summary} | `{m.clause}` |" for m in MUTANTS]
+    clauses = sorted({mutant.clause for mutant in MUTANTS})
+    texts = "".join(f"- **{clause}** {spec[clause].text}\n" for clause in clauses)
+    body = "\n".join(lines)
+    return f"{HEAD}{body}\n\n{len(MUTANTS)} mutants. The clauses that they break:\n\n{texts}"
+
+
+def _words(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(current(), encoding="utf-8")
