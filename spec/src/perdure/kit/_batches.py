@@ -99,7 +99,7 @@ def check_rows(table: Table, rows: Sequence[Row]) -> None:
     width = len(table.key)
     check_parts(table, [row[:width] for row in rows])  # type: ignore[misc]
     for place in shape.tags:
-        _tags(table, [row[place] for row in rows])
+        _tags(table, [row[place] for row in rows if row[place]])
 
 
 def check_cell(table: Table, column: Column, found: type, allowed: frozenset[type]) -> None:
@@ -111,7 +111,7 @@ def check_cell(table: Table, column: Column, found: type, allowed: frozenset[typ
 
 
 def _tags(table: Table, cells: Iterable[Any]) -> None:
-    if set(map(type, chain.from_iterable(cells))) - {str}:
+    if not set(map(type, chain.from_iterable(cells))) <= {str}:
         raise InvalidRecord(f"tags of {table.name} are texts")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -28,6 +28,9 @@ __all__ = [
 
 #: One more than the greatest sequence number, limit or time.
 TOP = 2**63
+
+#: Keys that are looked at one by one.
+_FEW = 8
 
 
 def known_table(name: Any) -> Table:
@@ -73,7 +76,7 @@ def check_word(name: Any, what: str) -> None:
 
 
 def check_list(items: Any, what: str, error: type[InvalidInput] = InvalidInput) -> None:
-    if not isinstance(items, (tuple, list)):
+    if type(items) not in (tuple, list):
         raise error(f"{what} come in a list or a tuple, not in a {type(items).__name__}")
 
 
@@ -115,22 +118,28 @@ def check_keys(table: Table, keys: Any) -> None:
     """Keys that a row of the table can have."""
     check_list(keys, f"keys of {table.name}", InvalidRecord)
     width = len(table.key)
-    if any(type(key) is not tuple or len(key) != width for key in keys):
-        raise InvalidRecord(f"a key of {table.name} is a tuple of its {', '.join(table.key)}")
+    for key in keys:
+        if type(key) is not tuple or len(key) != width:
+            raise InvalidRecord(f"a key of {table.name} is a tuple of its {', '.join(table.key)}")
     check_parts(table, keys)
 
 
-def check_parts(table: Table, keys: Collection[Key]) -> None:
-    """The parts of keys that are tuples of the right length: looked at together, then one by one."""
-    parts = list(chain.from_iterable(keys))
-    try:
-        joined = "".join(parts)
-    except TypeError:
-        joined = "\0"
-    plain = joined.isascii() and "\0" not in joined and "" not in parts
-    if plain and set(map(type, parts)) <= {str} and max(map(len, parts), default=0) <= KEY_LIMIT:
+def check_parts(table: Table, keys: Sequence[Key]) -> None:
+    """The parts of keys that are tuples of the right length; those of many are looked at together first."""
+    if len(keys) > _FEW and _all_plain(list(chain.from_iterable(keys))):
         return
-    for part in parts:
-        check_text(part, f"a part of a key of {table.name}", InvalidRecord)
-        if not 1 <= len(part.encode()) <= KEY_LIMIT:
-            raise InvalidRecord(f"a part of a key of {table.name} has 1 to {KEY_LIMIT} bytes of UTF-8")
+    for key in keys:
+        for part in key:
+            # What most ids are needs no more than this.
+            if type(part) is str and 0 < len(part) <= KEY_LIMIT and part.isascii() and "\0" not in part:
+                continue
+            check_text(part, f"a part of a key of {table.name}", InvalidRecord)
+            if not 1 <= len(part.encode()) <= KEY_LIMIT:
+                raise InvalidRecord(f"a part of a key of {table.name} has 1 to {KEY_LIMIT} bytes of UTF-8")
+
+
+def _all_plain(parts: list[Any]) -> bool:
+    if set(map(type, parts)) != {str} or "" in parts:
+        return False
+    joined = "".join(parts)
+    return joined.isascii() and "\0" not in joined and max(map(len, parts)) <= KEY_LIMIT
