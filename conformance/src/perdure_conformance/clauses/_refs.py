@@ -198,7 +198,7 @@ def before_the_first_commit_there_is_nothing(case: Case) -> None:
             equal((view.point.seq, view.point.commit), (0, None), f"the place of {ref}")
             counts = {name: view.table(name).count() for name in TABLES}
             equal(counts, dict.fromkeys(TABLES, 0), f"the rows at {ref}")
-            equal(view.vectors.search([1.0], space="s"), [], f"what a search finds at {ref}")
+            equal(view.vectors.search([1.0], space="s", exact=True), [], f"what a search finds at {ref}")
             equal(list(store.log(ref)), [], f"the log of {ref}")
 
 
@@ -248,7 +248,7 @@ def a_point_reads_the_same_for_ever(case: Case) -> None:
 
     def read(at: Any) -> Any:
         rows = [(m.id, m.title, at.memories.version(m.id)) for m in at.memories.scan()]
-        hits = [hit.record.id for hit in at.vectors.search([1.0], space="s")]
+        hits = [hit.record.id for hit in at.vectors.search([1.0], space="s", exact=True)]
         return rows, at.memories.count(), hits, at.states[("k", "x")].payload
 
     first = read(view)
