@@ -2,7 +2,9 @@
 
 from perdure_conformance.report._document import FORMAT
 from perdure_conformance.report._entry import Entry
+from perdure_conformance.report._html import to_html
+from perdure_conformance.report._junit import to_junit
 from perdure_conformance.report._levels import Counts, Verdict
 from perdure_conformance.report._report import Report
 
-__all__ = ["FORMAT", "Counts", "Entry", "Report", "Verdict"]
+__all__ = ["FORMAT", "Counts", "Entry", "Report", "Verdict", "to_html", "to_junit"]

@@ -1,0 +1,210 @@
+"""The commands `perdure conformance` and `perdure conformance-report`.
+
+Exit codes are those of the program: 0 every claimed level is granted and nothing failed; 1 something failed,
+or a level is claimed and not granted, or granted and not claimed; 2 the command line, the file of known
+failures or a report is malformed; 3 a file does not exist; 7 the plugin cannot be loaded; 130 stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from perdure import InvalidInput, NotFound, StorageError
+from perdure.cli import finish, output
+
+from perdure_conformance._checks import LEVELS, Check
+from perdure_conformance._cli_progress import progress
+from perdure_conformance._cli_table import tell
+from perdure_conformance._judge import by_id, chosen, judge, narrowed
+from perdure_conformance._profile import PROFILES
+from perdure_conformance._target import Target
+from perdure_conformance.report import Report, to_html, to_junit
+
+__all__ = ["register"]
+
+
+def _levels(incomplete: str) -> list[str]:
+    return [level for level in LEVELS if level.startswith(incomplete)]
+
+
+def _profiles(incomplete: str) -> list[str]:
+    return [profile for profile in PROFILES if profile.startswith(incomplete)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command("conformance")(_conformance)
+    app.command("conformance-report")(_merge)
+
+
+def _conformance(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="A store URL with {unique} or {tmp} in it, the name of an installed backend, or pkg.mod:name.",
+        ),
+    ],
+    url: Annotated[
+        str | None,
+        typer.Option("--url", metavar="TEMPLATE", help="The store URL, where TARGET is pkg.mod:name."),
+    ] = None,
+    level: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--level",
+            "-l",
+            metavar="LEVEL",
+            autocompletion=_levels,
+            help="Try this level too, though it is not claimed; may be repeated.",
+        ),
+    ] = None,
+    profile: Annotated[
+        str,
+        typer.Option(
+            "--profile",
+            metavar="NAME",
+            autocompletion=_profiles,
+            help="How much time it may take: quick (a minute), ci (five), nightly (half an hour).",
+        ),
+    ] = "quick",
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="Of all randomness; default: a new one, which is told."),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="PART",
+            help="Only checks with this in their id, or of this clause; may be repeated. Grants no level.",
+        ),
+    ] = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(
+            "--replay", metavar="CHECK:SEED:ROUND", help="See a failure again, as a report names it."
+        ),
+    ] = None,
+    known: Annotated[
+        Path | None, typer.Option("--known", metavar="FILE", help="Failures that are known, in TOML.")
+    ] = None,
+    json_to: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")
+    ] = None,
+    junit_to: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write the results as JUnit XML.")
+    ] = None,
+    html_to: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as a page.")
+    ] = None,
+    repro: Annotated[
+        Path | None,
+        typer.Option("--repro", metavar="DIR", help="Write a program for each failure that shows it."),
+    ] = None,
+    list_only: Annotated[bool, typer.Option("--list", help="Only list the checks that would run.")] = False,
+) -> None:
+    """Judge a backend: whether it keeps the specification, and which levels it has."""
+    judged = Target.of(target, url=url)
+    parts: list[str] = only or []
+    only_round = None
+    if replay is not None:
+        if parts or seed is not None:
+            raise typer.BadParameter("--replay says which check and seed; leave out --only and --seed")
+        check, seed, only_round = _replayed(replay)
+        parts = [check.id]
+    checks = narrowed(chosen(judged.describe(), level), parts)
+    if list_only:
+        _list(checks)
+        return
+    outputs = [path for path in (json_to, junit_to, html_to) if path is not None]
+    _check_places(outputs)
+    with progress(len(checks)) as show:
+        report = judge(
+            judged,
+            levels=level,
+            profile=profile,
+            seed=seed,
+            only=parts,
+            only_round=only_round,
+            known=known,
+            on_result=show,
+        )
+    for path, form in ((json_to, Report.to_json), (junit_to, to_junit), (html_to, _page)):
+        if path is not None:
+            _save(path, form(report))
+    tell(report, target, url)
+    finish(report.exit_code)
+
+
+def _merge(
+    reports: Annotated[list[Path], typer.Argument(metavar="REPORT...", help="Reports in JSON.")],
+    html_to: Annotated[Path, typer.Option("--html", metavar="FILE", help="Where to write the page.")],
+) -> None:
+    """Make one page of several reports, with the backends side by side."""
+    found = []
+    for path in reports:
+        try:
+            found.append(Report.from_json(path.read_bytes()))
+        except FileNotFoundError:
+            raise NotFound(f"there is no file {str(path)!r}") from None
+        except InvalidInput as error:
+            raise InvalidInput(f"{str(path)!r}: {error.message}") from error
+    _check_places([html_to])
+    _save(html_to, to_html(found))
+
+
+def _page(report: Report) -> str:
+    return to_html([report])
+
+
+def _list(checks: list[Check]) -> None:
+    rows = [
+        {
+            "check": c.id,
+            "level": c.level,
+            "clauses": list(c.clauses),
+            "needs": sorted(c.needs),
+            "kind": c.kind,
+        }
+        for c in checks
+    ]
+    output(False).rows(rows, ["check", "level", "clauses", "needs", "kind"])
+
+
+def _replayed(text: str) -> tuple[Check, int, int]:
+    """The check, the seed and the round that ``CHECK:SEED:ROUND`` names."""
+    name, *numbers = text.split(":")
+    if len(numbers) != 2 or not all(number.isascii() and number.isdigit() for number in numbers):
+        raise typer.BadParameter(f"--replay is CHECK:SEED:ROUND, as a report names it, not {text!r:.120}")
+    return by_id(name), int(numbers[0]), int(numbers[1])
+
+
+def _check_places(paths: list[Path]) -> None:
+    """Refuse, before anything runs, to write where nothing can be written at the end."""
+    for path in paths:
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise NotFound(f"there is no directory for a file {str(path)!r}")
+
+
+def _save(path: Path, text: str) -> None:
+    """Write a file that appears when it is complete."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.absolute().parent, prefix=f".{path.name}-", delete=False
+        ) as file:
+            file.write(text.encode("utf-8", "backslashreplace"))
+        os.chmod(file.name, 0o666 & ~_umask())
+        os.replace(file.name, path)
+    except OSError as error:
+        raise StorageError(f"{str(path)!r} cannot be written: {error}", cause=str(error)) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
