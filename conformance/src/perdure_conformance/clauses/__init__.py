@@ -9,10 +9,21 @@ from types import ModuleType
 
 from perdure_conformance._checks import Check
 from perdure_conformance.clauses import (
+    _ancestry,
     _branches,
+    _capabilities,
     _commit_effects,
     _commits,
+    _compaction,
     _hooks,
+    _merge_rows,
+    _merge_strategies,
+    _merges,
+    _picks,
+    _processes_writing,
+    _revert,
+    _threads_writing,
+    _what_if,
 )
 
 __all__ = ["AREAS", "CHECKS"]
@@ -23,6 +34,17 @@ AREAS: tuple[ModuleType, ...] = (
     _hooks,
     _commits,
     _commit_effects,
+    _capabilities,
+    _threads_writing,
+    _processes_writing,
+    _compaction,
+    _ancestry,
+    _merge_rows,
+    _merge_strategies,
+    _merges,
+    _picks,
+    _revert,
+    _what_if,
 )
 
 #: All checks, in the order in which they run.
