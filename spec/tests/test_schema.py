@@ -1,12 +1,13 @@
 """The specification, the records and the schemas say the same of the six tables."""
 
+import operator
 import re
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
 import pytest
-from perdure import RECORDS, TABLES, Table
+from perdure import RECORDS, TABLES, Memory, Table
 
 CHAPTER = (Path(__file__).parent.parent / "chapters" / "data-model.md").read_text(encoding="utf-8")
 
@@ -46,3 +47,11 @@ def test_the_key_leads_and_the_times_end_each_row(table: Table) -> None:
     assert all(name in table.position for group in table.indexes for name in group)
     row = tuple(f"k{i}" for i in range(len(table.columns)))
     assert table.key_of(row) == row[: len(table.key)]
+
+
+def test_records_are_equal_or_unequal() -> None:
+    """Both operators say the same: a struct has a ``!=`` of its own."""
+    one, same, other = (Memory(id="m", content=content) for content in (1, 1, 1.0))
+    assert [operator.eq(one, same), operator.ne(one, same)] == [True, False]
+    assert [operator.eq(one, other), operator.ne(one, other)] == [False, True]
+    assert [operator.eq(one, "m"), operator.ne(one, "m")] == [False, True]

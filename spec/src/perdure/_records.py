@@ -49,6 +49,10 @@ class Record(msgspec.Struct, eq=False):
                 return False
         return True
 
+    def __ne__(self, other: object) -> bool:  # a struct brings its own, which compares identity
+        equal = self.__eq__(other)
+        return equal if equal is NotImplemented else not equal
+
     __hash__ = None  # type: ignore[assignment]
 
     @property
