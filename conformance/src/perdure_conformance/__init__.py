@@ -7,6 +7,7 @@ random histories on a store and on the model; `invariants` compares stores with 
 the checks, `mutants` the broken backends that they must find, and `report` says what came of them.
 """
 
+from perdure_conformance._author import Conformance
 from perdure_conformance._case import Case
 from perdure_conformance._checks import LEVELS, Check, check
 from perdure_conformance._judge import judge
@@ -28,6 +29,7 @@ __all__ = [
     "Case",
     "Check",
     "Clause",
+    "Conformance",
     "Known",
     "Model",
     "Place",
