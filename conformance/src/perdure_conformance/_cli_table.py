@@ -26,7 +26,7 @@ WIDTH = 200
 _STYLES = {"granted": "bold green", "denied": "bold red", "not run": "dim"}
 _COLUMNS = ("declared", "ran", "passed", "failed", "skipped", "absent", "expected")
 #: Shown only where there are some.
-_RARE = ("unexpected", "preview", "not_run")
+_RARE = ("unexpected", "preview")
 
 
 def tell(report: Report, target: str, url: str | None) -> None:
@@ -78,16 +78,17 @@ def _levels(report: Report, columns: Sequence[str]) -> Table:
 def _areas(report: Report, columns: Sequence[str]) -> Table:
     table = _table(("area",), columns)
     for area, counts in report.areas.items():
-        table.add_row(Text(area), *_cells(counts, columns))
+        if counts.not_run < counts.declared:
+            table.add_row(Text(area), *_cells(counts, columns))
     return table
 
 
 def _table(first: Sequence[str], columns: Sequence[str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in first:
         table.add_column(name, overflow="fold")
     for name in columns:
-        table.add_column(name.replace("_", " "), justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 

@@ -79,7 +79,7 @@ class Verdict:
 
     Attributes:
         level: Its name.
-        state: "granted"; "denied"; or "not run", where nothing of it was run or wanted.
+        state: "granted"; "denied"; or "not run", where none of its checks was.
         claimed: Whether the backend claims it.
         asked: Whether whoever started the run asked for it.
         why: Why it is not granted; empty if it is.
@@ -124,7 +124,7 @@ def verdicts(
         if interrupted:
             why.append("the run was stopped")
         wanted = level in description.levels or level in asked
-        idle = not wanted and all(entry.status is Status.NOT_RUN for entry in mine)
+        idle = all(entry.status is Status.NOT_RUN for entry in mine) and bool(mine or not wanted)
         found[level] = Verdict(
             level,
             "not run" if idle else "denied" if why else "granted",
