@@ -13,11 +13,12 @@ from perdure import (
     Chunk,
     Commit,
     Conflict,
-    CorruptStore,
     Counter,
     HistoryEvent,
     IngestReport,
+    InvalidRecord,
     Key,
+    Pick,
     Point,
     Row,
     Space,
@@ -194,7 +195,8 @@ class Ingester:
             if self._known(commit, branch):
                 self._counts["known"] += batch.final
                 return
-            self._open = (commit.id, insert_commit(self._session, self._ns, branch.no, commit))
+            recorded = self._without_purged(commit)
+            self._open = (commit.id, insert_commit(self._session, self._ns, branch.no, recorded))
             update_head(self._session, self._ns, branch[1:], commit)
             moved = branch._replace(head_seq=commit.seq, head_commit=commit.id, head_time=commit.time)
             self._branches[branch.id] = branch = moved
@@ -239,6 +241,20 @@ class Ingester:
             where = (self._ns, branch.no)
             self._writers[name].write(self._session, where, commit.seq, number, writes, own, shadows)
 
+    def _without_purged(self, commit: Commit) -> Commit:
+        """A commit whose record of what it took does not mention what was purged since."""
+
+        def kept(pick: Pick) -> Pick:
+            if pick.keys is None:
+                return pick
+            keys = tuple(key for key in pick.keys if not self._is_purged(pick.table, key, commit.time))
+            return Pick(pick.source, pick.table, keys)
+
+        if not commit.picks:
+            return commit
+        fields = {name: getattr(commit, name) for name in commit.__struct_fields__}
+        return Commit(**{**fields, "picks": tuple(kept(pick) for pick in commit.picks)})
+
     def _is_purged(self, table: str, key: Key, time: int) -> bool:
         return self._markers.purged(table, key, time)
 
@@ -246,7 +262,7 @@ class Ingester:
 
     def _chunk(self, chunk: Chunk) -> None:
         if chunk_digest(chunk.data) != chunk.digest:
-            raise CorruptStore(
+            raise InvalidRecord(
                 f"payload piece {chunk.digest[:80]!r} of the history is damaged; export it again"
             )
         store_chunks(self._session, self._ns, [chunk])

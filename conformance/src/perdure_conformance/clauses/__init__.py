@@ -12,17 +12,29 @@ from perdure_conformance.clauses import (
     _ancestry,
     _branches,
     _capabilities,
+    _checkpoints,
     _commit_effects,
     _commits,
     _compaction,
+    _diff,
+    _feed,
+    _field_numbers,
+    _field_texts,
     _hooks,
     _merge_rows,
     _merge_strategies,
     _merges,
+    _namespaces,
     _picks,
     _processes_writing,
+    _purge,
+    _ref_forms,
+    _refs,
     _revert,
     _threads_writing,
+    _value_arrays,
+    _value_refusals,
+    _value_texts,
     _what_if,
 )
 
@@ -30,6 +42,9 @@ __all__ = ["AREAS", "CHECKS"]
 
 #: The modules with checks, in the order in which they run.
 AREAS: tuple[ModuleType, ...] = (
+    _field_numbers,
+    _field_texts,
+    _namespaces,
     _branches,
     _hooks,
     _commits,
@@ -45,6 +60,15 @@ AREAS: tuple[ModuleType, ...] = (
     _picks,
     _revert,
     _what_if,
+    _value_texts,
+    _value_arrays,
+    _purge,
+    _refs,
+    _ref_forms,
+    _checkpoints,
+    _value_refusals,
+    _diff,
+    _feed,
 )
 
 #: All checks, in the order in which they run.

@@ -215,7 +215,7 @@ class Ingest:
             self._begin(branch, before, commit)
         if self._open is None or self._open[0].id != commit.id:
             raise Conflict(f"commit {commit.id} came in the middle of another one")
-        _, slot, writes = self._open
+        commit, slot, writes = self._open
         self._rows(batch, slot, writes)
         if batch.final:
             self._open = None
@@ -248,7 +248,7 @@ class Ingest:
         if self._commits.find(self._state, commit.id) is not None:
             raise Conflict(f"commit {commit.id} is there already, at another place", commit=commit.id)
         slot = Slot(branch.number, commit.seq, self._token).pack()
-        self._open = (commit, slot, [])
+        self._open = (self._without_purged(commit), slot, [])
 
     def _rows(self, batch: ChangeBatch, slot: bytes, writes: list[tuple[str, Key]]) -> None:
         items = []
@@ -285,6 +285,23 @@ class Ingest:
             _set(branch, seq=commit.seq, slot=slot, commit=commit.id, time=commit.time, floor_time=floor_time)
         )
         self._report["commits"] += 1
+
+    def _without_purged(self, commit: Commit) -> Commit:
+        """A commit whose record of what it took does not mention what was purged since."""
+
+        def kept(table: str, key: Key) -> bool:
+            group = self._keys.group(table, key) if table in CODES else None
+            return group is None or not self._purged(group, commit.time)
+
+        if not (self._marked and commit.picks):
+            return commit
+        return _set(
+            commit,
+            picks=tuple(
+                p if p.keys is None else _set(p, keys=tuple(key for key in p.keys if kept(p.table, key)))
+                for p in commit.picks
+            ),
+        )
 
     def _purged(self, group: bytes, time: int) -> bool:
         """Whether the row was purged at that time or later."""
