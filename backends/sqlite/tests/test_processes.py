@@ -151,3 +151,31 @@ def test_busy_after_the_stated_wait_and_readers_never_wait(tmp_path):
     commit(backend, Put("skills", [skill("b")]))
     assert backend.count(ctx=CTX, table="skills", where=None, at=Ref("main")) == 2
     backend.close(ctx=None)
+
+
+PASS_BY = """
+import sys
+import perdure
+with perdure.open("sqlite:///" + sys.argv[1], namespace="test") as store:
+    store.memories.put(perdure.Memory(id=sys.argv[2]))
+"""
+
+
+def test_a_second_handle_keeps_the_locks_of_the_first(tmp_path):
+    path = tmp_path / "agent.db"
+    with perdure.open(f"sqlite:///{path}", namespace="test") as store:
+        store.memories.put(perdure.Memory(id="first"))
+        perdure.open(f"sqlite:///{path}", namespace="test").close()
+        for name in ("second", "third"):
+            # The last connection removes the log: a process that sees no lock of ours takes its own for the last.
+            subprocess.run([sys.executable, "-c", PASS_BY, str(path), name], check=True)
+            assert path.with_name("agent.db-wal").exists()
+            store.memories.put(perdure.Memory(id=f"after-{name}"))
+        assert [memory.id for memory in store.memories.scan()] == [
+            "after-second",
+            "after-third",
+            "first",
+            "second",
+            "third",
+        ]
+        assert store.verify().ok

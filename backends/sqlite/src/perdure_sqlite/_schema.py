@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 from perdure import Busy, CorruptStore, IncompatibleStore, NotFound, Problem, StorageError
 from perdure_sql import SCHEMA_VERSION, create_statements, sql_dialect
@@ -40,23 +41,63 @@ def inspect(path: Path, read_only: bool) -> bool:
         StorageError: It cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            header = file.read(100)
+        empty = not path.stat().st_size
     except FileNotFoundError:
-        header = b""
+        empty = True
         if not path.parent.is_dir():
             raise NotFound(
                 f"there is no directory {str(path.parent)!r}; create it first", path=str(path)
             ) from None
     except OSError as error:
         raise StorageError(f"{str(path)!r} cannot be read: {error.strerror}", path=str(path)) from error
-    if not header:
+    if empty:
         if read_only:
             raise NotFound(
                 f"there is no store {str(path)!r}; check the path, or write to it (mode='rw') to create it",
                 path=str(path),
             )
         return False
+    application, version = _marks(path) or _raw_marks(path)
+    if application != APPLICATION_ID:
+        raise IncompatibleStore(
+            f"{str(path)!r} is a database of another program, and was left as it is; choose another path, "
+            "or import it with perdure migrate",
+            path=str(path),
+        )
+    if version > SCHEMA_VERSION:
+        raise IncompatibleStore(
+            f"{str(path)!r} has schema version {version}; this perdure-sqlite knows up to {SCHEMA_VERSION}: upgrade it",
+            path=str(path),
+            version=version,
+        )
+    return True
+
+
+def _marks(path: Path) -> tuple[int, int] | None:
+    """The application's mark and the schema version of a database; None where SQLite takes the file for none.
+
+    SQLite itself reads them: where a process closes a file that it opened by other means, the system drops
+    the locks of all its connections to that file.
+    """
+    name = quote(str(path), errors="surrogateescape")
+    try:
+        with closing(sqlite3.connect(f"file:{name}?mode=ro&immutable=1", uri=True)) as connection:
+            mark, version = (
+                connection.execute(f"PRAGMA {field}").fetchone()[0]
+                for field in ("application_id", "user_version")
+            )
+            return mark, version
+    except sqlite3.Error:
+        return None
+
+
+def _raw_marks(path: Path) -> tuple[int, int]:
+    """The same from the bytes of a file that no connection can be open on, since it is no whole database."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except OSError as error:
+        raise StorageError(f"{str(path)!r} cannot be read: {error.strerror}", path=str(path)) from error
     if not header.startswith(_MAGIC[: len(header)]):
         raise IncompatibleStore(
             f"{str(path)!r} is no SQLite database, and was left as it is; choose another path", path=str(path)
@@ -65,20 +106,7 @@ def inspect(path: Path, read_only: bool) -> bool:
         raise CorruptStore(
             f"{str(path)!r} is cut off after {len(header)} bytes; restore it from a backup", path=str(path)
         )
-    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        raise IncompatibleStore(
-            f"{str(path)!r} is a database of another program, and was left as it is; choose another path, "
-            "or import it with perdure migrate",
-            path=str(path),
-        )
-    version = int.from_bytes(header[60:64], "big")
-    if version > SCHEMA_VERSION:
-        raise IncompatibleStore(
-            f"{str(path)!r} has schema version {version}; this perdure-sqlite knows up to {SCHEMA_VERSION}: upgrade it",
-            path=str(path),
-            version=version,
-        )
-    return True
+    return int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big")
 
 
 def begin_immediate(connection: sqlite3.Connection, until: float) -> None:
