@@ -24,8 +24,15 @@ EXTRAS = {"spec": "[cli]"}
 PAGES = ["tests/test_docs.py", "tests/test_readme.py"]
 SUITE = "conformance/tests"
 
+#: The engines that the gate judges, and how: a fixed seed, so that it never turns red by luck.
+ENGINES = ["memory", "sqlite"]
+GATE = ["--profile", "quick", "--seed", "1"]
+
+#: A backend that is no part of the workspace.
+STRANGER, STRANGER_URL = "examples/thirdparty", "lmdb://"
+
 nox.needs_version = ">=2025.5.1"
-nox.options.sessions = ["lint", "types", "tests", "conformance", "docs"]
+nox.options.sessions = ["lint", "types", "tests", "conformance", "stranger", "docs"]
 nox.options.default_venv_backend = "none"
 
 
@@ -53,8 +60,27 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """The conformance suite, with the thorough Hypothesis profile."""
-    run(session, "pytest", "-n", "2", *(session.posargs or [SUITE]), HYPOTHESIS_PROFILE="ci")
+    """The suite's own tests, and its verdict on every engine: as a command, and by name in pytest."""
+    if session.posargs:
+        run(session, "pytest", "-n", "2", *session.posargs, HYPOTHESIS_PROFILE="ci")
+        return
+    run(session, "pytest", "-n", "2", SUITE, HYPOTHESIS_PROFILE="ci")
+    for engine in ENGINES:
+        run(session, "perdure", "conformance", f"{engine}://", *GATE)
+    run(session, "pytest", "-n", "2", "--pyargs", "perdure_conformance", "--perdure-backend=sqlite://")
+
+
+@nox.session
+def stranger(session: nox.Session) -> None:
+    """A backend from outside of the workspace, as its author has it: installed, tested and judged."""
+    home = ROOT / ".nox" / "stranger"
+    scripts = home / ("Scripts" if os.name == "nt" else "bin")
+    install = venv(session, home)
+    parts = ["./spec[cli]", "./conformance", f"./{STRANGER}", "pytest", "pytest-xdist"]
+    session.run(*install, *parts, external=True)
+    path = {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    session.run(str(scripts / "pytest"), "-n", "2", STRANGER, env=path, external=True)
+    session.run(str(scripts / "perdure"), "conformance", STRANGER_URL, *GATE, env=path, external=True)
 
 
 @nox.session
@@ -100,7 +126,19 @@ def environment(session: nox.Session) -> Path:
     if stamp.exists() and stamp.read_text() == state.hexdigest():
         return scripts
 
-    python = str(scripts / "python")
+    install = venv(session, home)
+    build = nox.project.dependency_groups(PROJECT, "build")
+    session.run(*install, *build, external=True)
+    rooms = [part for room in ROOMS for part in ("-e", f"./{room}{EXTRAS.get(room, '')}")]
+    dev = nox.project.dependency_groups(PROJECT, "dev")
+    session.run(*install, "--no-build-isolation", *rooms, *dev, external=True)
+    stamp.write_text(state.hexdigest())
+    return scripts
+
+
+def venv(session: nox.Session, home: Path) -> list[str]:
+    """Makes an empty environment, by uv where that is at hand; returns the command that installs into it, under the pins."""
+    python = str(home / ("Scripts" if os.name == "nt" else "bin") / "python")
     shutil.rmtree(home, ignore_errors=True)
     if shutil.which("uv") and not pip_has_its_own_sources():
         session.run("uv", "venv", "--quiet", "--python", sys.executable, str(home), external=True)
@@ -110,15 +148,7 @@ def environment(session: nox.Session) -> Path:
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     pins = home / "constraints.txt"
     pins.write_text("\n".join(PINS) + "\n", encoding="utf-8")
-    install += ["-c", str(pins)]
-
-    build = nox.project.dependency_groups(PROJECT, "build")
-    session.run(*install, *build, external=True)
-    rooms = [part for room in ROOMS for part in ("-e", f"./{room}{EXTRAS.get(room, '')}")]
-    dev = nox.project.dependency_groups(PROJECT, "dev")
-    session.run(*install, "--no-build-isolation", *rooms, *dev, external=True)
-    stamp.write_text(state.hexdigest())
-    return scripts
+    return [*install, "-c", str(pins)]
 
 
 def pip_has_its_own_sources() -> bool:
