@@ -16,15 +16,20 @@ from perdure_conformance.clauses import (
     _commit_effects,
     _commits,
     _compaction,
+    _conditions,
+    _counters,
     _diff,
     _feed,
     _field_numbers,
     _field_texts,
     _hooks,
+    _ids,
+    _ingest,
     _merge_rows,
     _merge_strategies,
     _merges,
     _namespaces,
+    _payloads,
     _picks,
     _processes_writing,
     _purge,
@@ -35,13 +40,20 @@ from perdure_conformance.clauses import (
     _value_arrays,
     _value_refusals,
     _value_texts,
+    _values,
     _what_if,
+    _writes,
 )
 
 __all__ = ["AREAS", "CHECKS"]
 
 #: The modules with checks, in the order in which they run.
 AREAS: tuple[ModuleType, ...] = (
+    _payloads,
+    _counters,
+    _conditions,
+    _writes,
+    _ids,
     _field_numbers,
     _field_texts,
     _namespaces,
@@ -51,7 +63,9 @@ AREAS: tuple[ModuleType, ...] = (
     _commit_effects,
     _capabilities,
     _threads_writing,
+    _threads_reading,
     _processes_writing,
+    _processes_reading,
     _compaction,
     _ancestry,
     _merge_rows,
@@ -69,6 +83,8 @@ AREAS: tuple[ModuleType, ...] = (
     _value_refusals,
     _diff,
     _feed,
+    _ingest,
+    _values,
 )
 
 #: All checks, in the order in which they run.
