@@ -19,9 +19,11 @@ from perdure_conformance.clauses import (
     _conditions,
     _counters,
     _diff,
+    _errors,
     _feed,
     _field_numbers,
     _field_texts,
+    _filter_fields,
     _filters,
     _hooks,
     _ids,
@@ -53,6 +55,7 @@ __all__ = ["AREAS", "CHECKS"]
 
 #: The modules with checks, in the order in which they run.
 AREAS: tuple[ModuleType, ...] = (
+    _errors,
     _payloads,
     _counters,
     _conditions,
@@ -91,6 +94,7 @@ AREAS: tuple[ModuleType, ...] = (
     _values,
     _filters,
     _ingest_malformed,
+    _filter_fields,
 )
 
 #: All checks, in the order in which they run.

@@ -90,7 +90,6 @@ def _check_leaf(node: Compare | In | Contains | StartsWith | IsNull, kind: Kind)
             takers = "text, tags and value" if isinstance(node, Contains) else "text and value"
             raise _refused(path, kind, f"has no {test} test; {takers} fields have")
         literals: tuple[Scalar, ...] = (node.value if isinstance(node, Contains) else node.prefix,)
-        kind = "text"
     elif kind == "tags":
         raise _refused(path, kind, "is compared with contains: one test for each tag, joined with & or |")
     else:
@@ -100,12 +99,12 @@ def _check_leaf(node: Compare | In | Contains | StartsWith | IsNull, kind: Kind)
 
 
 def _check_literal(path: Path, kind: Kind, literal: Scalar) -> None:
-    types, wanted = _WANTED[kind]
+    types, wanted = _WANTED["text" if kind == "tags" else kind]
     if isinstance(literal, bool) or not isinstance(literal, types):
         raise _refused(
             path, kind, f"is compared with {wanted}, never with the {type(literal).__name__} {literal!r}"
         )
-    if kind == "text" and isinstance(literal, str) and _UNSTORABLE.search(literal):
+    if kind in ("text", "tags") and isinstance(literal, str) and _UNSTORABLE.search(literal):
         raise _refused(path, kind, "never holds NUL or a lone surrogate, so it cannot match this str")
 
 
