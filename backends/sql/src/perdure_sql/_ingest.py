@@ -23,7 +23,7 @@ from perdure import (
     Row,
     Space,
 )
-from perdure.kit import chunk_digest
+from perdure.kit import check_ingested_vector, chunk_digest
 
 from perdure_sql._branches import add_branch, add_space, bump, insert, list_checkpoints
 from perdure_sql._codec import record_hash
@@ -32,12 +32,14 @@ from perdure_sql._counters import store_counters
 from perdure_sql._database import Session
 from perdure_sql._lineage import BranchRow, branch_rows, lineage_of
 from perdure_sql._places import Arm, pinned
-from perdure_sql._purge import Markers
+from perdure_sql._purge import Markers, digests
 from perdure_sql._query import read_counters
 from perdure_sql._rows import RowReader
 from perdure_sql._tables import HEAD
 
 __all__ = ["Ingester"]
+
+_PAYLOAD = TABLES["states"].position["payload"]
 
 
 class Ingester:
@@ -54,6 +56,7 @@ class Ingester:
         self._branches = {branch.id: branch for branch in branch_rows(session, ns).values()}
         self._spaces = load_spaces(session, ns)
         self._open: tuple[str, int] | None = None
+        self._pieces: set[str] = set()  # payload pieces that are there
         self._counts = dict.fromkeys(IngestReport.__struct_fields__, 0)
 
     def run(self, events: Iterable[HistoryEvent]) -> IngestReport:
@@ -206,9 +209,26 @@ class Ingester:
         ]
         self._counts["purged"] += len(batch.changes) - len(kept)
         self._counts["rows"] += len(kept)
+        for change in kept:
+            self._check_row(change)
         self._write(branch, commit, self._open[1], kept)
         if batch.final:
             self._open = None
+
+    def _check_row(self, change: Change) -> None:
+        """What a row refers to must be there."""
+        if change.row is None:
+            return
+        if change.table == "vectors":
+            check_ingested_vector(self._spaces.get(change.key[0]), change.row)
+        elif change.table == "states":
+            for digest in digests(str(change.row[_PAYLOAD] or "")):
+                if digest in self._pieces:
+                    continue
+                query = "SELECT 1 FROM chunks WHERE ns = :ns AND digest = :digest"
+                if self._session.one(query, ns=self._ns, digest=digest) is None:
+                    raise Conflict(f"a row came before its payload piece {digest!r}", digest=digest)
+                self._pieces.add(digest)
 
     def _known(self, commit: Commit, branch: BranchRow) -> bool:
         found = self._session.one(
@@ -266,6 +286,7 @@ class Ingester:
                 f"payload piece {chunk.digest[:80]!r} of the history is damaged; export it again"
             )
         store_chunks(self._session, self._ns, [chunk])
+        self._pieces.add(chunk.digest)
 
     def _checkpoint(self, checkpoint: Checkpoint) -> None:
         known = {c.name: c for c in list_checkpoints(self._session, self._ns)}.get(checkpoint.name)

@@ -7,6 +7,7 @@ from perdure.kit._backend import KitBackend
 from perdure.kit._batches import check_chunk
 from perdure.kit._checking import known_table
 from perdure.kit._hash import CHUNK_SIZE, chunk_digest, row_hash
+from perdure.kit._ingest import check_ingested_vector
 from perdure.kit._score import NUMPY_DTYPE, scores
 from perdure.kit._storage import Storage
 
@@ -20,6 +21,7 @@ __all__ = [
     "apply",
     "batch_of",
     "check_chunk",
+    "check_ingested_vector",
     "check_space",
     "checked",
     "chunk_digest",

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 import msgspec
+import numpy as np
 
 from perdure._errors import Busy, Conflict, InvalidRecord
 from perdure._hooks import HistoryEvent
 from perdure._names import MAIN, check_name, now_us
+from perdure._schema import TABLES, Row
 from perdure._types import (
     Branch,
     ChangeBatch,
@@ -28,12 +30,36 @@ from perdure.kit._commits import Commits
 from perdure.kit._head import HeadStore, State, replace
 from perdure.kit._keys import CODES, Keys, Slot, new_token
 from perdure.kit._objects import BranchState, CommitRecord, encode_row
+from perdure.kit._score import NUMPY_DTYPE
 from perdure.kit._storage import Storage
 from perdure.kit._writing import store_chunks
 
-__all__ = ["Ingest", "marker_of"]
+__all__ = ["Ingest", "check_ingested_vector", "marker_of"]
 
+_PAYLOAD = TABLES["states"].position["payload"]
+_VALUES = TABLES["vectors"].position["values"]
 _set = msgspec.structs.replace
+
+
+def check_ingested_vector(space: Space | None, row: Row) -> None:
+    """Refuse a row of `vectors` that no write into its space could have made.
+
+    Raises:
+        Conflict: The space is not there.
+        InvalidRecord: The numbers are too many, too few, or not finite.
+    """
+    if space is None:
+        raise Conflict(f"a vector came before its space {row[0]!r}", space=row[0])
+    dtype = np.dtype(NUMPY_DTYPE[space.dtype])
+    numbers = row[_VALUES]
+    if (
+        not isinstance(numbers, bytes)
+        or len(numbers) != space.dim * dtype.itemsize
+        or not np.isfinite(np.frombuffer(numbers, dtype)).all()
+    ):
+        raise InvalidRecord(
+            f"vector {row[1]!r} is not {space.dim} finite numbers of {space.dtype}, as space {space.name!r} needs"
+        )
 
 
 def marker_of(keys: Keys, secret: bytes, group: bytes) -> bytes:
@@ -54,6 +80,7 @@ class Ingest:
         self._token = new_token(now_us())
         self._open: tuple[Commit, bytes, list[tuple[str, Key]]] | None = None
         self._counters: list[Counter] = []
+        self._pieces: set[str] = set()  # payload pieces that are there
         self._marked = next(storage.range(*keys.section(b"p")), None) is not None
         self._report = dict.fromkeys(IngestReport.__struct_fields__, 0)
 
@@ -200,6 +227,16 @@ class Ingest:
 
     def _chunk(self, chunk: Chunk) -> None:
         store_chunks(self._storage, self._keys, self._start, [chunk], self._token)
+        self._pieces.add(chunk.digest)
+
+    def _check_pieces(self, manifest: str) -> None:
+        for digest in manifest.partition(":")[2].split(","):
+            if not digest or digest in self._pieces:
+                continue
+            prefix = self._keys.chunk(digest)
+            if next(self._storage.range(prefix, prefix + b"\xff" * 13), None) is None:
+                raise Conflict(f"a row came before its payload piece {digest!r}", digest=digest)
+            self._pieces.add(digest)
 
     def _batch(self, batch: ChangeBatch) -> None:
         commit = batch.commit
@@ -258,15 +295,13 @@ class Ingest:
                 raise InvalidRecord(
                     f"commit {batch.commit.id} changes {change.table} {change.key!r}, which is no key of it"
                 )
-            if (
-                change.table == "vectors"
-                and change.row is not None
-                and change.key[0] not in self._state.head.spaces
-            ):
-                raise Conflict(f"a vector came before its space {change.key[0]!r}", space=change.key[0])
             if self._purged(group, batch.commit.time):
                 self._report["purged"] += 1
                 continue
+            if change.table == "vectors" and change.row is not None:
+                check_ingested_vector(self._state.head.spaces.get(change.key[0]), change.row)
+            if change.table == "states" and change.row is not None:
+                self._check_pieces(str(change.row[_PAYLOAD] or ""))
             items.append((group + slot, encode_row(change.table, change.key, change.row)))
             writes.append((change.table, change.key))
         if self._storage.put_many(items) != len(items):
