@@ -16,6 +16,7 @@ from perdure import (
     HistoryEvent,
     HistoryExpired,
     Memory,
+    NotFound,
     Point,
     Put,
     Query,
@@ -298,7 +299,9 @@ def a_dropped_point_is_refused_and_never_wrong(case: Case) -> None:
             try:
                 view = store.at(ref)
                 found = (ids(view), view.memories["hot"].tier)
-            except HistoryExpired:
+            except NotFound as error:
+                known = isinstance(error, HistoryExpired) or ref.startswith("@")
+                holds(known, f"a dropped number is refused as expired ({ref})", error)
                 what = f"a point below the floor is expired, at or above it not ({ref}, floor {main.floor})"
                 holds(seqs[f"c{number}"] < main.floor, what)
                 holds(number not in (2, 4), f"a point that is pinned or forked from is kept ({ref})")
