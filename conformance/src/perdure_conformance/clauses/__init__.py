@@ -47,6 +47,7 @@ from perdure_conformance.clauses import (
     _value_refusals,
     _value_texts,
     _values,
+    _verify,
     _what_if,
     _writes,
 )
@@ -95,6 +96,7 @@ AREAS: tuple[ModuleType, ...] = (
     _filters,
     _ingest_malformed,
     _filter_fields,
+    _verify,
 )
 
 #: All checks, in the order in which they run.
