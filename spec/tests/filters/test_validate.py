@@ -42,7 +42,7 @@ def test_accepts(name: str, where: Any) -> None:
         ("memories", F.kind == 5, "text field 'kind'.*int 5"),
         ("memories", F.kind == NOON, "text field 'kind'"),
         ("memories", F.kind == "\0", "text field 'kind'.*NUL"),
-        ("memories", F.tags.contains("\ud800"), "text field 'tags'.*surrogate"),
+        ("memories", F.tags.contains("\ud800"), "tags field 'tags'.*surrogate"),
         ("memories", F.created_at > 5, "time field 'created_at'.*aware datetime"),
         ("memories", F.created_at > "2026-11-20", "time field 'created_at'"),
         ("memories", F.tags == "db", "tags field 'tags'.*contains"),
