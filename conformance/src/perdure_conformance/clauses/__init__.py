@@ -24,8 +24,11 @@ from perdure_conformance.clauses import (
     _field_numbers,
     _field_texts,
     _filter_fields,
+    _filter_order,
+    _filter_values,
     _filters,
     _hooks,
+    _hostile_hooks,
     _ids,
     _ingest,
     _ingest_malformed,
@@ -36,12 +39,15 @@ from perdure_conformance.clauses import (
     _payloads,
     _picks,
     _processes_reading,
+    _processes_seeing,
+    _processes_waiting,
     _processes_writing,
     _purge,
     _ref_forms,
     _refs,
     _revert,
     _threads_reading,
+    _threads_seeing,
     _threads_writing,
     _value_arrays,
     _value_refusals,
@@ -56,6 +62,7 @@ __all__ = ["AREAS", "CHECKS"]
 
 #: The modules with checks, in the order in which they run.
 AREAS: tuple[ModuleType, ...] = (
+    _hostile_hooks,
     _errors,
     _payloads,
     _counters,
@@ -72,8 +79,11 @@ AREAS: tuple[ModuleType, ...] = (
     _capabilities,
     _threads_writing,
     _threads_reading,
+    _threads_seeing,
     _processes_writing,
     _processes_reading,
+    _processes_seeing,
+    _processes_waiting,
     _compaction,
     _ancestry,
     _merge_rows,
@@ -97,6 +107,8 @@ AREAS: tuple[ModuleType, ...] = (
     _ingest_malformed,
     _filter_fields,
     _verify,
+    _filter_values,
+    _filter_order,
 )
 
 #: All checks, in the order in which they run.
