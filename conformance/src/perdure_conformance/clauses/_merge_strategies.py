@@ -122,12 +122,9 @@ def counts_of_both_sides_are_added(case: Case) -> None:
 @check("ME-026", "ME-035", level="branches")
 def equal_counts_of_rows_that_differ_are_two_counts(case: Case) -> None:
     """Both sides counted alike in a row that differs elsewhere: `field` adds, the other strategies keep the count."""
-    for strategy, want in (
-        ("field", (2, MOST)),
-        ("ours", (1, MOST)),
-        ("theirs", (1, MOST)),
-        ("fail", (1, MOST)),
-    ):
+    kept = (1, MOST)
+    cases: Settled = (("field", (2, MOST)), ("ours", kept), ("theirs", kept), ("fail", kept))
+    for strategy, want in cases:
         with case.new_store() as store:
             names, most = ("one", "most"), (0, MOST)
             store.skills.put([Skill(id=name) for name in names])
