@@ -10,6 +10,7 @@ from types import ModuleType
 from perdure_conformance._checks import Check
 from perdure_conformance.clauses import (
     _ancestry,
+    _bound_vectors,
     _branches,
     _capabilities,
     _checkpoints,
@@ -28,12 +29,14 @@ from perdure_conformance.clauses import (
     _filter_values,
     _filters,
     _hooks,
+    _hostile_commits,
     _hostile_hooks,
     _ids,
     _ingest,
     _ingest_malformed,
     _merge_rows,
     _merge_strategies,
+    _merge_vectors,
     _merges,
     _namespaces,
     _payloads,
@@ -43,9 +46,13 @@ from perdure_conformance.clauses import (
     _processes_waiting,
     _processes_writing,
     _purge,
+    _recall,
     _ref_forms,
     _refs,
     _revert,
+    _search,
+    _search_places,
+    _spaces,
     _threads_reading,
     _threads_seeing,
     _threads_writing,
@@ -62,6 +69,7 @@ __all__ = ["AREAS", "CHECKS"]
 
 #: The modules with checks, in the order in which they run.
 AREAS: tuple[ModuleType, ...] = (
+    _hostile_commits,
     _hostile_hooks,
     _errors,
     _payloads,
@@ -109,6 +117,12 @@ AREAS: tuple[ModuleType, ...] = (
     _verify,
     _filter_values,
     _filter_order,
+    _spaces,
+    _bound_vectors,
+    _merge_vectors,
+    _search,
+    _search_places,
+    _recall,
 )
 
 #: All checks, in the order in which they run.

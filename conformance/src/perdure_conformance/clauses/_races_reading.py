@@ -212,8 +212,13 @@ def compact(record: Recorder, store: Store, leased: bool) -> None:
     """Compact time and again, and read a checkpoint."""
     for _ in range(LOOKS):
         lease = timedelta(minutes=15) if leased else timedelta(0)
-        record("compact", leased, run=lambda lease=lease: str(store.compact(keep=1, lease=lease)))
+        record("compact", leased, run=partial(compacted, store, lease))
         record("pin", run=lambda: at_one_point(store.at("pin")), where="pin")
+
+
+def compacted(store: Store, lease: timedelta) -> str:
+    """Compact, keeping the heads and what is leased; the report."""
+    return str(store.compact(keep=1, lease=lease))
 
 
 def purged_meanwhile(case: Case, team: Team) -> None:
@@ -239,7 +244,12 @@ def purged_meanwhile(case: Case, team: Team) -> None:
 def purge(record: Recorder, store: Store, secrets: list[str]) -> None:
     """Purge rows, one after the other."""
     for key in secrets:
-        record("purge", key, run=lambda key=key: str(store.memories.purge([key])))
+        record("purge", key, run=partial(purged, store, key))
+
+
+def purged(store: Store, key: str) -> str:
+    """Purge one row; the report."""
+    return str(store.memories.purge([key]))
 
 
 def look_for(record: Recorder, store: Store, secrets: list[str]) -> None:
