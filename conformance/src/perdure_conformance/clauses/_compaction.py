@@ -55,7 +55,8 @@ def steps(store: Store, count: int, start: int = 0) -> list[Point]:
 def everything(store: Store) -> dict[str, list[Any]]:
     """The memories of every branch and checkpoint, with their times and versions."""
     found = {}
-    for name in (item.name for item in (*store.branches.list(), *store.checkpoints.list())):
+    names = [*(b.name for b in store.branches.list()), *(c.name for c in store.checkpoints.list())]
+    for name in names:
         view = store.at(name)
         found[name] = [
             (memory.id, memory.tier, memory.created_at, memory.updated_at, view.memories.version(memory.id))
@@ -108,6 +109,21 @@ def a_checkpoint_holds_a_point_of_a_branch_until_it_goes(case: Case) -> None:
     store.checkpoints.delete("mark")
     store.compact(lease=NOW)
     equal(tiers(store.at("again")), at_step(2), "a second checkpoint, after the first was deleted")
+
+
+@check("UP-001", level="branches", needs=("compact",))
+def the_point_of_a_fork_is_kept_after_a_sync(case: Case) -> None:
+    """The point that a branch was forked from stays, also when the branch took in what came later."""
+    store = case.store()
+    points = steps(store, 4)
+    lab = store.branch("lab")
+    more = steps(store, 3, 10)
+    lab.sync()
+    steps(store, 2, 20)
+    store.compact(lease=NOW)
+    equal(read(store, points[3]), at_step(3), "the point of the fork")
+    equal(tiers(lab), at_step(12), "the branch")
+    holds(read(store, more[0]) in (None, at_step(10)), "a point that nothing needs is refused or right")
 
 
 @check("UP-001", level="branches", needs=("compact",))

@@ -31,7 +31,7 @@ from perdure_conformance.expect import equal, holds, refused, unchanged
 
 def main_of(events: Events) -> str:
     """The id of the branch main."""
-    return next(branch.id for branch in of(events, Branch) if branch.name == "main")
+    return next(event.id for event in events if isinstance(event, Branch) and event.name == "main")
 
 
 def without(kind: type[Any], **having: Any) -> Callable[[Events], Events]:

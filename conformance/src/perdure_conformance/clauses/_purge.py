@@ -54,13 +54,13 @@ def with_history(store: Store, mark: str = "", numbers: tuple[float, ...] = NUMB
     store.memories.delete(key)
 
 
-def points(store: Store) -> list[Point]:
-    """Every point that there is."""
+def places(store: Store) -> list[Point | str]:
+    """Every point that there is, and the names of branches and of a checkpoint."""
     found = {}
     for branch in store.branches.list():
         for commit in store.log(branch.name):
             found[commit.branch, commit.seq] = Point(commit.branch, commit.seq)
-    return list(found.values())
+    return [*found.values(), "main", "lab", "taker", "mark"]
 
 
 @check("UP-020", level="branches", needs=("purge",))
@@ -70,7 +70,7 @@ def no_read_finds_a_purged_row(case: Case) -> None:
     with_history(store)
     report = store.memories.purge(KEY)
     equal((report.keys, report.versions, report.vectors), (1, 5, 1), "keys, versions and vectors erased")
-    for at in (*points(store), "main", "lab", "taker", "mark"):
+    for at in places(store):
         view = store.at(at)
         equal(view.memories.get(KEY), None, f"the row at {at}")
         equal(view.memories.version(KEY), None, f"the version of the row at {at}")
@@ -212,7 +212,7 @@ def ingest_drops_what_was_purged(case: Case) -> None:
     copy.memories.purge(KEY)
     report = copy.ingest(events)
     holds(report.purged > 0, "the report counts what was dropped", report)
-    for at in (*points(copy), "main", "lab", "taker", "mark"):
+    for at in places(copy):
         equal(copy.at(at).memories.get(KEY), None, f"the purged row at {at}")
     equal(copy.memories["stays"].text, "other", "a row that was not purged")
     holds(not mentions(copy.export(), {"memories": (KEY,)}), "what is exported again does not have the row")
