@@ -12,6 +12,7 @@ from perdure import (
     Commit,
     CommitRequest,
     Committed,
+    InvalidRecord,
     Key,
     NotFound,
     Point,
@@ -80,6 +81,11 @@ class Writer:
         ns, branch = where
         closing = [(seq, ns, branch, *key, own[key]) for key, _ in writes if key in own]
         if closing:
+            if any(cells[-1] == seq for cells in closing):
+                raise InvalidRecord(
+                    f"the batch holds a key of {self.table.name} twice though it says that its keys are unique; "
+                    "say unique=False"
+                )
             session.bulk(self._close, closing)
         encode, blank = self._encode, self._blank
         session.bulk(

@@ -10,6 +10,7 @@ from types import ModuleType
 from perdure_conformance._checks import Check
 from perdure_conformance.clauses import (
     _ancestry,
+    _archives,
     _bound_vectors,
     _branches,
     _capabilities,
@@ -28,6 +29,7 @@ from perdure_conformance.clauses import (
     _filter_order,
     _filter_values,
     _filters,
+    _history_walks,
     _hooks,
     _hostile_commits,
     _hostile_hooks,
@@ -123,6 +125,8 @@ AREAS: tuple[ModuleType, ...] = (
     _search,
     _search_places,
     _recall,
+    _archives,
+    _history_walks,
 )
 
 #: All checks, in the order in which they run.

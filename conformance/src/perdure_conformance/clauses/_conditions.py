@@ -37,8 +37,9 @@ def only_counters_are_incremented(case: Case) -> None:
         for table, definition in TABLES.items():
             for column in definition.columns:
                 if not column.counter:
+                    amounts: dict[str, Any] = {column.name: 1}
                     with refused(InvalidRecord, what=f"an increment of {table}.{column.name}"):
-                        store.table(table).increment(record(table).key, **{column.name: 1})
+                        store.table(table).increment(record(table).key, **amounts)
         with refused(InvalidRecord, what="an increment of a counter and of another column"):
             store.skills.increment("a", success_count=1, confidence=1)
     store.skills.increment("a", success_count=3, failure_count=-2)
@@ -138,8 +139,7 @@ def a_write_with_if_version_asks_for_that_version(case: Case) -> None:
         with refused(VersionConflict, what="delete of an absent row if it has a version"):
             writes["delete"]("b", "second")
     for what, write in writes.items():
-        version = store.memories.version("a")
-        write("a", version or "")
+        write("a", store.memories.version("a") or "")
         left = store.memories.get("a")
         equal(left and left.text, None if what == "delete" else what, f"the row after {what}")
 
@@ -191,7 +191,7 @@ def references_are_checked_where_asked(case: Case) -> None:
     """With `check_references`, a reference to an absent row is refused, judged at the end of the batch."""
     store = case.store()
     store.memories.put(Memory(id="a"))
-    wrong = {
+    wrong: dict[str, list[Any]] = {
         "links": [Link(id="l", source="a", target="none"), Link(id="l", source="none", target="a")],
         "skills": [Skill(id="s", trace_id="none")],
         "traces": [Trace(id="t", skill_id="none")],

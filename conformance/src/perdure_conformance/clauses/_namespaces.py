@@ -84,8 +84,7 @@ def a_namespace_may_have_any_name_of_the_alphabet(case: Case) -> None:
     long = (word + "x" * 200)[:200]
     odd = [f"{word}/../{word}", f"./{word}", f"../{word}", f"/{word}", f"-{word}", f"{word}//", f".{word}."]
     for name in (long, *odd):
-        with case.store(name) as store:
-            store.memories.put(Memory(id="a", text=name))
+        case.store(name).memories.put(Memory(id="a", text=name))
         equal(case.store(name).memories["a"].text, name, f"the row of namespace {name!r}")
 
 

@@ -85,7 +85,8 @@ def update_changes_the_named_columns_only(case: Case) -> None:
     for table, definition in TABLES.items():
         before = store.table(table)[record(table).key]
         value = next(c.name for c in definition.columns if c.kind == "value")
-        store.table(table).update(record(table).key, **{value: {"changed": True}})
+        fields: dict[str, Any] = {value: {"changed": True}}
+        store.table(table).update(record(table).key, **fields)
         after = store.table(table)[record(table).key]
         for column in definition.columns:
             if column.kind not in ("value", "vector") and column.name != "updated_at":
@@ -117,8 +118,9 @@ def a_key_column_is_not_updated(case: Case) -> None:
         for table, definition in TABLES.items():
             for part in definition.key:
                 for text in ("other", LEAST[table][part], None):
+                    fields: dict[str, Any] = {part: text}
                     with refused(InvalidRecord, what=f"an update of {table}.{part} to {text!r}"):
-                        store.table(table).update(record(table).key, **{part: text})
+                        store.table(table).update(record(table).key, **fields)
 
 
 @check("DM-054")
