@@ -15,7 +15,7 @@ from perdure import history
 from perdure._capabilities import Description
 from perdure._cells import time_us
 from perdure._checks import check_choice, check_flag, check_path, check_tables, check_whole
-from perdure._errors import AlreadyExists, InvalidInput, InvalidRecord, StaleHead
+from perdure._errors import AlreadyExists, InvalidInput, InvalidRecord, NotFound, StaleHead
 from perdure._hooks import HistoryEvent
 from perdure._managers import Branches, Checkpoints, Namespaces, Spaces, to_at
 from perdure._names import MAIN, Ref, check_name, now_us, uuid7
@@ -283,6 +283,8 @@ class Store(Tables):
         point = at if isinstance(at, Point) else hook.resolve(ctx=ctx, ref=at)
         branches: dict[str, Branch] = {b.id: b for b in hook.list_branches(ctx=ctx)}
         branch, upto = branches.get(point.branch), point.seq
+        if branch is None:
+            raise NotFound(f"there is no branch with id {point.branch[:80]!r}; it may have been deleted")
         while branch is not None:
             yield from hook.log(
                 ctx=ctx, branch=branch.id, after=branch.fork_seq, upto=upto, merges=False, newest_first=True
