@@ -54,7 +54,7 @@ def a_merge_commit_records_all_that_its_source_descends_from(case: Case) -> None
     equal(logged, outside, "the merge as another handle finds it in the log")
 
 
-@check("ME-001", "ME-006", "ME-061", level="branches")
+@check("ME-001", "ME-061", level="branches")
 def what_was_merged_from_a_deleted_branch_still_counts(case: Case) -> None:
     """A vector keeps the ancestry of branches that are gone."""
     store = case.store()

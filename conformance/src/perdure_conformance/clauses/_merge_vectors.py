@@ -46,7 +46,7 @@ def a_merge_brings_vectors_as_it_brings_rows(case: Case) -> None:
     for name in ("m", "new"):
         mine, theirs = (np.asarray(side.vectors["a", name].values) for side in (store, lab))
         equal(mine.tobytes(), theirs.tobytes(), f"the bytes of the vector of {name}")
-    (found,) = store.memories.search([0, 0.1], k=1, space="a")
+    (found,) = store.memories.search([0, 0.1], k=1, space="a", exact=True)
     equal((found.record.id, found.record.tier), ("m", 1), "what a search on main finds")
 
 
@@ -237,7 +237,7 @@ def without_a_commit_a_row_keeps_a_later_vector(case: Case) -> None:
     )
 
 
-@check("ME-052", "ME-005", level="vectors")
+@check("VE-004", "ME-052", level="vectors")
 def a_merge_after_a_space_was_dropped_goes_on(case: Case) -> None:
     """Vectors of a space that is gone do not come back by a merge, and do not stand in its way."""
     store = case.store()

@@ -123,7 +123,7 @@ def a_second_merge_does_not_redo_what_the_target_changed_since(case: Case) -> No
     equal(found, (5, 2), "what main changed, and a count that was merged twice")
 
 
-@check("ME-063", "ME-061", level="branches")
+@check("RE-001", "RE-004", "ME-060", level="branches")
 def any_ref_can_be_merged(case: Case) -> None:
     """A source is a branch, a checkpoint, a number, a commit or a point; what came after it is not merged."""
     for kind in ("checkpoint", "number", "commit", "point"):
@@ -228,7 +228,7 @@ class Overtaken(Forward):
         return done
 
 
-@check("ME-062", "ME-030", level="branches")
+@check("ME-062", level="branches")
 def a_merge_is_computed_anew_when_the_target_moves(case: Case) -> None:
     """A commit between the comparison and the merge commit is not overwritten: the merge starts from it."""
     store = case.store()

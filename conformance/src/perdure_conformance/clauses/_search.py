@@ -242,7 +242,11 @@ def deleted_vectors_are_not_found(case: Case) -> None:
         equal(hits(store.memories, [0, 0], 20, space="s", exact=exact), want, "the hits in the bound space")
         equal(hits(store.vectors, [0, 0], 20, space="free", exact=exact), want, "the hits in the free space")
     store.vectors.put(Vector(space="s", id="m07", values=[0, 0]))
-    equal(hits(store.memories, [0, 0], 1, space="s"), [("m07", 0.0)], "the hit after one was written again")
+    equal(
+        hits(store.memories, [0, 0], 1, space="s", exact=True),
+        [("m07", 0.0)],
+        "the hit after one was written again",
+    )
 
 
 @check("VE-036", level="vectors")

@@ -5,7 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from perdure import AlreadyExists, InvalidInput, InvalidRecord, Memory, NotFound, Space, Store, Vector
+import pyarrow as pa
+from perdure import (
+    AlreadyExists,
+    CommitRequest,
+    InvalidInput,
+    InvalidRecord,
+    Memory,
+    NotFound,
+    Put,
+    Ref,
+    Space,
+    Store,
+    Vector,
+)
 
 from perdure_conformance._case import Case
 from perdure_conformance._checks import check
@@ -264,6 +277,48 @@ def malformed_vectors_are_refused_and_nothing_is_written(case: Case) -> None:
 
 
 @check("VE-007", level="vectors")
+def malformed_vectors_in_arrow_data_are_refused(case: Case) -> None:
+    """Lists of another length, nulls, numbers that are not finite and bytes of another length; good ones are taken."""
+    store = case.store()
+    store.spaces.create("s", 2, dtype="float64", metric="l2")
+    lists, raw = pa.list_(pa.float64()), pa.binary()
+    good: list[tuple[Any, pa.DataType]] = [
+        ([1.0, 0.5], lists),
+        (bytes(16), raw),
+        ([1.0, 0.5], pa.list_(pa.float64(), 2)),
+    ]
+    wrong: list[tuple[Any, pa.DataType]] = [
+        (values, lists) for values in ([1.0], [1.0] * 3, [NAN, 1.0], [1.0, INF])
+    ]
+    wrong += [
+        ([1.0, 1.1e100], lists),
+        ([1.0, None], lists),
+        (None, lists),
+        (bytes(15), raw),
+        (bytes(17), raw),
+    ]
+    wrong += [
+        (b"", raw),
+        (np.array([NAN, 1.0]).tobytes(), raw),
+        (np.array([1.0, -INF]).tobytes(), raw),
+        ("x" * 16, pa.string()),
+    ]
+    with unchanged(store):
+        for values, kind in wrong:
+            with refused(InvalidRecord, what=f"Arrow {kind} {values!r}"):
+                store.vectors.put(arrow_rows(values, kind))
+    for values, kind in good:
+        store.vectors.put(arrow_rows(values, kind))
+        want = np.frombuffer(values) if isinstance(values, bytes) else np.array(values)
+        equal(np.asarray(store.vectors["s", "v"].values).tobytes(), want.tobytes(), f"a vector from {kind}")
+
+
+def arrow_rows(values: Any, kind: pa.DataType) -> pa.Table:
+    """One vector as an Arrow table."""
+    return pa.table({"space": ["s"], "id": ["v"], "values": pa.array([values], kind)})
+
+
+@check("VE-007", level="vectors")
 def numbers_beyond_the_dtype_are_refused(case: Case) -> None:
     """A number that a dtype would make infinite is refused; the greatest number of the dtype is taken."""
     store = case.store()
@@ -309,6 +364,26 @@ def a_vector_of_an_unknown_space_is_refused(case: Case) -> None:
                 write()
         with refused(NotFound, what="a search in an unknown space"):
             store.vectors.search([1, 0], space="nothing")
+
+
+@check("VE-006", level="vectors")
+def a_space_that_was_dropped_meanwhile_takes_no_vector(case: Case) -> None:
+    """A commit that was prepared before its space was dropped is refused by the backend, also on other branches."""
+    store, hooks = case.store(), case.hooks()
+    store.spaces.create("s", 2)
+    store.vectors.put(Vector(space="s", id="v", values=[1, 0]))
+    store.branch("lab")
+    (row,) = hooks.fetch(ctx=case.ctx, table="vectors", keys=[("s", "v")], at=Ref("main"))
+    store.spaces.drop("s")
+    with unchanged(store):
+        for branch in ("main", "lab"):
+            for name, operation in (
+                ("put", Put("vectors", (row,))),
+                ("insert", Put("vectors", (row,), mode="insert")),
+            ):
+                request = CommitRequest(branch=branch, id=f"{name}-{branch}", operations=(operation,))
+                with refused(NotFound, what=f"a {name} on {branch} of a vector of a dropped space"):
+                    hooks.commit(ctx=case.ctx, request=request)
 
 
 @check("VE-008", level="vectors")
