@@ -57,7 +57,7 @@ BRANCHES = ("main", "lab")
 
 def linearizable(case: Case, team: Team) -> None:
     """Random calls on two branches: the order of the sequence numbers explains every outcome."""
-    namespace = case.unique()
+    namespace, focus = case.unique(), case.random.choice(CALLS)
     with case.store(namespace) as store:
         done = store.skills.put([Skill(id="a", name="first"), Skill(id="b", name="first")], commit_id="setup")
         holds(done is not None, "a put returns what came of it")
@@ -65,7 +65,7 @@ def linearizable(case: Case, team: Team) -> None:
         rows = (("a", ("first", 0, "setup")), ("b", ("first", 0, "setup")))
         seq = done.point.seq if done is not None else 0
         begin = Line("setup", seq, rows, frozenset({("setup", seq)}))
-        calls = team.run(namespace, *((perform, script(case.random)) for _ in range(WRITERS)))
+        calls = team.run(namespace, *((perform, script(case.random, focus)) for _ in range(WRITERS)))
         last = Recorder("end")
         for branch in BRANCHES:
             here = store.branch(branch)
@@ -75,9 +75,14 @@ def linearizable(case: Case, team: Team) -> None:
             judge_log(here, branch, calls)
 
 
-def script(random: Random) -> list[tuple[str, str, str]]:
-    """The calls of one worker: where, what and which key."""
-    return [(random.choice(BRANCHES), random.choice(CALLS), random.choice(KEYS)) for _ in range(TURNS)]
+def script(random: Random, focus: str) -> list[tuple[str, str, str]]:
+    """The calls of one worker: where, what and which key. Half of them are alike, so that they meet."""
+    return [
+        ("main", focus, "a")
+        if random.random() < 0.5
+        else (random.choice(BRANCHES), random.choice(CALLS), random.choice(KEYS))
+        for _ in range(TURNS)
+    ]
 
 
 def perform(record: Recorder, store: Store, steps: list[tuple[str, str, str]]) -> None:

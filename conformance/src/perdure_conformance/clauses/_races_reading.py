@@ -24,6 +24,9 @@ __all__ = [
 #: How many batches a writer writes, and how often a reader looks.
 BATCHES, LOOKS = 10, 8
 
+#: How often the head is looked at, until it moves, before the rest of an export is read.
+PATIENCE = 20
+
 #: The memories that each batch writes.
 KEYS = ("m0", "m1", "m2")
 
@@ -388,6 +391,12 @@ def export(record: Recorder, store: Store) -> None:
 
 
 def exported(store: Store) -> tuple[list[str], list[str]]:
-    """The commits of main and of the other branch in an export."""
-    ids = [event.commit.id for event in store.export() if isinstance(event, ChangeBatch) and event.final]
+    """The commits of main and of the other branch in an export, most of which is read when there are others."""
+    head, events = store.head(), store.export()
+    first = next(events)
+    for _ in range(PATIENCE):
+        if store.head() != head:
+            break
+    changes = [event for event in (first, *events) if isinstance(event, ChangeBatch) and event.final]
+    ids = [event.commit.id for event in changes]
     return [i for i in ids if i.startswith("main")], [i for i in ids if i.startswith("lab")]

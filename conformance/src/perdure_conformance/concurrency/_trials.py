@@ -13,8 +13,8 @@ from perdure_conformance.expect import Violation
 
 __all__ = ["explained", "trials"]
 
-#: How many more rounds there are, and for how many seconds, to measure the rate of failures.
-ROUNDS, SECONDS = 20, 5.0
+#: How many more rounds there are, and for how many seconds at least, to measure the rate of failures.
+ROUNDS, SECONDS = 20, 1.0
 
 
 def trials(case: Case, attempt: Callable[..., None], *args: Any) -> None:
@@ -45,7 +45,7 @@ def explained(calls: Iterable[Call]) -> Iterator[None]:
 
 
 def _rate(case: Case, attempt: Callable[..., None], args: tuple[Any, ...], made: int) -> str:
-    failed, number, end = 1, case.round, time.monotonic() + SECONDS
+    failed, number, end = 1, case.round, time.monotonic() + max(SECONDS, case.seconds)
     for _ in range(ROUNDS):
         if time.monotonic() > end:
             break
