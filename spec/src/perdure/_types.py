@@ -99,8 +99,9 @@ class Branch(msgspec.Struct, frozen=True):
         parent: Id of the branch that it was forked from; None for a root.
         fork_seq: The parent's sequence number at the fork; own commits have greater ones.
         head: Its newest point (the fork itself while it has no commits).
-        floor: The least sequence number that compaction left readable.
+        floor: The least sequence number that compaction left readable, but for `pins`.
         created_at: Microseconds since the epoch.
+        pins: Its own sequence numbers below the floor that compaction left readable, in order.
     """
 
     id: str
@@ -110,6 +111,7 @@ class Branch(msgspec.Struct, frozen=True):
     head: Point
     floor: int = 0
     created_at: int = 0
+    pins: tuple[int, ...] = ()
 
 
 class Pick(msgspec.Struct, frozen=True):

@@ -42,14 +42,13 @@ from perdure.filters import Filter
 from perdure.kit import checked, chunk_digest, known_table
 
 from perdure_sql import _branches as branches
-from perdure_sql._codec import branch_of
 from perdure_sql._commit import Committer, load_spaces
 from perdure_sql._compact import compact
 from perdure_sql._counters import touch
 from perdure_sql._database import Database
 from perdure_sql._history import History
 from perdure_sql._ingest import Ingester
-from perdure_sql._places import BRANCHES, Place, place
+from perdure_sql._places import Place, place
 from perdure_sql._purge import forget_picks, purge
 from perdure_sql._query import Queries, read_counters
 from perdure_sql._rows import RowReader
@@ -278,7 +277,7 @@ class SqlBackend:
     @_guarded
     def list_branches(self, ctx: Context) -> list[Branch]:
         with self._database.reading() as session:
-            return [branch_of(row) for row in session.all(f"{BRANCHES} ORDER BY b.name", ns=self._ns)]
+            return branches.list_branches(session, self._ns)
 
     @hookimpl
     @_guarded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from perdure import (
@@ -45,10 +46,17 @@ __all__ = [
     "drop_namespace",
     "drop_space",
     "insert",
+    "list_branches",
     "list_checkpoints",
     "namespace_number",
     "record_prefix",
 ]
+
+#: All branches, in the column order of `branch_of`, once for each pin.
+_LIST = """
+SELECT b.id, b.name, p.id, b.fork_seq, b.head_seq, b.head_commit, b.head_time, b.floor, b.created_at, k.seq
+FROM branches b LEFT JOIN branches p ON p.ns = b.ns AND p.no = b.parent AND p.no < b.no
+LEFT JOIN pins k ON k.ns = b.ns AND k.branch = b.no WHERE b.ns = :ns ORDER BY b.name, k.seq"""
 
 _CHECKPOINTS = """
 SELECT b.id, c.name, c.seq, c.commit_id, c.time, c.metrics, c.message, c.created_at
@@ -197,6 +205,12 @@ def _check_free(session: Session, ns: int, name: str) -> None:
             raise AlreadyExists(
                 f"there is a {kind} {name!r} already; choose another name, or delete it", name=name
             )
+
+
+def list_branches(session: Session, ns: int) -> list[Branch]:
+    """All branches, by name."""
+    rows = groupby(session.all(_LIST, ns=ns), lambda row: row[:-1])
+    return [branch_of(cells, tuple(row[-1] for row in each if row[-1] is not None)) for cells, each in rows]
 
 
 def delete_branch(session: Session, ns: int, name: str, cascade: bool) -> int:

@@ -174,7 +174,7 @@ def checkpoint_of(branch_id: str, cells: Sequence[Any]) -> Checkpoint:
     return Checkpoint(name, Point(branch_id, seq, commit, time), metrics, message, created_at)
 
 
-def branch_of(cells: Sequence[Any]) -> Branch:
+def branch_of(cells: Sequence[Any], pins: tuple[int, ...] = ()) -> Branch:
     """A branch from ``id, name, parent id, fork_seq, head_seq, head_commit, head_time, floor, created_at``."""
     id_, name, parent, fork, head, commit, time, floor, created_at = cells
-    return Branch(id_, name, parent, fork, Point(id_, head, commit, time), floor, created_at)
+    return Branch(id_, name, parent, fork, Point(id_, head, commit, time), floor, created_at, pins)

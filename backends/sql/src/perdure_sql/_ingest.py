@@ -124,6 +124,7 @@ class Ingester:
         made = Branch(branch.id, branch.name, branch.parent, branch.fork_seq, head, floor, branch.created_at)
         add_branch(self._session, self._ns, made, None if parent_row is None else parent_row.no, arms)
         self._reload()
+        self._keep_pins(branch)
         self._counts["branches"] += 1
 
     def _adopt(self, mine: BranchRow, branch: Branch) -> None:
@@ -148,6 +149,7 @@ class Ingester:
             no=mine.no,
         )
         self._reload()
+        self._keep_pins(branch)
         self._counts["branches"] += 1
 
     def _commit_at(self, branch: BranchRow | None, seq: int) -> tuple[str | None, int]:
@@ -174,6 +176,12 @@ class Ingester:
             branch = rows[branch.parent]
         if seq < branch.floor and not pinned(self._session, self._ns, branch.no, seq):
             insert(self._session, "pins", self._ns, branch.no, seq)
+
+    def _keep_pins(self, branch: Branch) -> None:
+        """What is readable below the floor where the history comes from stays so."""
+        for seq in branch.pins:
+            if branch.fork_seq < seq < branch.floor:
+                self._pin(self._by_id(branch.id), seq)
 
     def _reload(self) -> None:
         self._branches = {branch.id: branch for branch in branch_rows(self._session, self._ns).values()}

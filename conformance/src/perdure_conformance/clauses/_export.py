@@ -297,3 +297,27 @@ def an_export_since_a_dropped_place_is_refused(case: Case) -> None:
             events = export(hooks, case.ctx, {main.id: seq})
             found = [event.commit.id for event in events if isinstance(event, ChangeBatch)]
             equal(found, sorted(other for other, n in numbers.items() if n > seq), f"the commits since {id}")
+
+
+@check("CO-066", level="branches", needs=("compact",))
+def a_copy_of_a_compacted_store_merges_alike(case: Case) -> None:
+    """A merge that starts from a place below the floor comes to the same in a copy: nothing is counted twice."""
+    store = case.store()
+    store.skills.put({"id": "k", "success_count": 1})
+    lab = store.branch("lab")
+    for here in (store, lab):
+        here.skills.increment("k", success_count=10)
+    store.merge("lab", strategy="field")
+    for here in (store, lab):
+        for number in range(3):
+            here.skills.increment("k", success_count=100)
+            here.memories.put(Memory(id=f"{here.branch_name}{number}"))
+    store.compact(lease=timedelta(0))
+    copy = case.new_store()
+    copy.ingest(store.export())
+    for each, what in ((store, "the source"), (copy, "the copy")):
+        each.merge("lab", strategy="field")
+        equal(each.skills["k"].success_count, 621, f"the count in {what} after a merge")
+        each.branch("lab").sync(strategy="field")
+        equal(each.branch("lab").skills["k"].success_count, 621, f"the count in {what} after a merge back")
+    equal(dump(copy, history=False), dump(store, history=False), "the copy, after the same merges")

@@ -69,6 +69,8 @@ class _Stream:
             raise InvalidRecord(f"branch {event.name!r} comes twice")
         self.branches.add(event.id)
         check_name(event.name, "branch name")
+        if type(event.pins) is not tuple or any(type(seq) is not int for seq in event.pins):
+            raise InvalidRecord(f"the pins of branch {event.name!r} are no sequence numbers")
 
     def chunk(self, event: Chunk) -> None:
         if len(event.data) > CHUNK_SIZE or chunk_digest(event.data) != event.digest:

@@ -43,6 +43,7 @@ def as_branch(branch: BranchState) -> Branch:
         head_point(branch),
         max(branch.floor, branch.fork_seq),
         branch.created_at,
+        branch.pins,
     )
 
 

@@ -172,6 +172,7 @@ class Ingest:
                 point.time,
                 branch.created_at,
                 floor=branch.floor,
+                pins=tuple(seq for seq in branch.pins if branch.fork_seq < seq < branch.floor),
             ),
             next_number=number + 1,
         )
