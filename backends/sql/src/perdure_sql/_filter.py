@@ -23,6 +23,9 @@ __all__ = ["Pushed", "push"]
 #: Leaves that one statement may hold: engines limit the depth of expressions.
 _BUDGET = 300
 
+#: Levels of `AND` and `OR` in one another that one statement may hold: parsers have small stacks.
+_LEVELS = 12
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _INT64: Final = range(-(2**63), 2**63)
@@ -60,12 +63,16 @@ class _Compiler:
         self.exact = True
         self._leaves = 0
 
-    def compile(self, node: Filter, negated: bool) -> _Sql:
+    def compile(self, node: Filter, negated: bool, levels: int = 0) -> _Sql:
         if isinstance(node, Not):
-            return self.compile(node.item, not negated)
+            return self.compile(node.item, not negated, levels)
         if isinstance(node, And | Or):
+            levels += len(node.items) > 1
+            if levels > _LEVELS:
+                self.exact = False
+                return True
             conjunction = isinstance(node, And) is not negated
-            return _join([self.compile(item, negated) for item in node.items], conjunction)
+            return _join([self.compile(item, negated, levels) for item in node.items], conjunction)
         self._leaves += 1
         sql = self._leaf(node, negated) if self._leaves <= _BUDGET else None
         if sql is None:
