@@ -1,0 +1,125 @@
+"""Disks that are full, fail, or hold something else."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from perdure import CorruptStore, IncompatibleStore, Memory
+
+from perdure_conformance._case import Case
+from perdure_conformance._checks import check
+from perdure_conformance.clauses._crash import claims, cleared
+from perdure_conformance.crash import (
+    ACTS,
+    Rehearsal,
+    drawn_fault,
+    failed,
+    history,
+    limited,
+    rehearsed,
+    said,
+    writes_of,
+)
+from perdure_conformance.dump import dump
+from perdure_conformance.expect import Skipped, equal, refused
+
+#: The acts that disks fail in.
+FAILING = ("batch", "merge", "ingest", "create branch", "first open", "compact", "purge")
+
+#: Faults that are tried in a round, and the largest file, in bytes, that is still too small now and then.
+FAULTS, LARGEST = 3, 400_000
+
+UNSEEN = "needs a URL with {tmp}: the files of an engine elsewhere cannot be seen"
+
+#: What stands where a store should be: text, zeros, and bytes of no known kind.
+FOREIGN = (b"no store, but a text file\n" * 400, bytes(20_000), bytes(range(256)) * 80)
+
+
+def rehearsal_of(case: Case, number: int) -> Rehearsal:
+    """An act that a disk may fail in: another in each round."""
+    claims(case.description, "power")
+    place = case.move()
+    if place.directory is None:
+        raise Skipped(UNSEEN)
+    names = [name for name in FAILING if case.supports(ACTS[name].needs)]
+    name = names[(case.seed + number) % len(names)]
+    events = history(place, case.unique())
+    return rehearsed(case.move(), case.unique(), name, events)
+
+
+@check(
+    "UP-082",
+    "ER-004",
+    level="power",
+    needs=("persistent", "processes", "places", "strace"),
+    kind="kill",
+    weight=1.2,
+)
+def a_failing_disk_leaves_the_commit_before(case: Case) -> None:
+    """A write or sync that fails is a StorageError, the commit before is intact, and writing goes on later."""
+    ends: Counter[str] = Counter()
+    for number in case.rounds():
+        rehearsal, log = rehearsal_of(case, number), case.directory() / "log"
+        writes = writes_of(case.move(), case.unique(), rehearsal, log)
+        for _ in range(FAULTS):
+            fault, place = drawn_fault(writes, case.random), case.move()
+            end, findings = failed(place, case.unique(), rehearsal, fault, log)
+            said(findings, f"{fault} in the act {rehearsal.act!r}")
+            ends[f"{fault.error} in {rehearsal.act}: {end}"] += 1
+            cleared(place.directory)
+    case.note(f"faults: {dict(sorted(ends.items()))}")
+
+
+@check(
+    "UP-082",
+    "ER-004",
+    "CO-013",
+    level="power",
+    needs=("persistent", "processes", "places"),
+    kind="kill",
+    weight=0.6,
+)
+def a_full_disk_leaves_the_commit_before(case: Case) -> None:
+    """Where files may not grow any more, a write is a StorageError, and goes on when they may."""
+    ends: Counter[str] = Counter()
+    for number in case.rounds():
+        rehearsal = rehearsal_of(case, number)
+        for limit in (0, case.random.randrange(LARGEST)):
+            place = case.move()
+            end, findings = limited(place, case.unique(), rehearsal, limit)
+            said(findings, f"the act {rehearsal.act!r} with files of at most {limit} bytes")
+            ends[end] += 1
+            cleared(place.directory)
+    if not ends["refused"]:
+        raise Skipped("the limit of this process does not reach the files of the engine")
+    case.note(f"acts on a full disk: {dict(ends)}")
+
+
+def read_all(case: Case) -> None:
+    """Open the store of the case's place, and read everything."""
+    with case.place.open(case.namespace) as store:
+        dump(store)
+
+
+@check("UP-083", needs=("persistent", "places"))
+def what_is_no_store_is_refused_and_left_alone(case: Case) -> None:
+    """Files of another kind in place of those of a store are refused, and not changed."""
+    for number, content in enumerate(FOREIGN):
+        place = case.move()
+        if place.directory is None:
+            case.note("not tried: the engine keeps its files elsewhere")
+            return
+        with place.open(case.namespace) as store:
+            store.memories.put(Memory(id="a"))
+        files = place.files()
+        for file in files:
+            file.write_bytes(content)
+        with refused(
+            CorruptStore, IncompatibleStore, what=f"a store whose files hold foreign bytes {number}"
+        ):
+            read_all(case)
+        equal(
+            [file.read_bytes() == content for file in files],
+            [True] * len(files),
+            "the files are as they were",
+        )
