@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from perdure.filters import Filter
@@ -12,7 +12,7 @@ from perdure_conformance.expect import equal
 __all__ = ["chosen", "finds", "paged"]
 
 
-def paged(collection: Any, where: Filter | None, order: Any, size: int) -> list[Any]:
+def paged(collection: Any, where: Filter | Mapping[str, Any] | None, order: Any, size: int) -> list[Any]:
     """The keys that all pages of a size show, in order."""
     page = collection.find(where, order_by=order, limit=size)
     keys = [record.key for record in page]
@@ -22,7 +22,9 @@ def paged(collection: Any, where: Filter | None, order: Any, size: int) -> list[
     return keys
 
 
-def chosen(collection: Any, where: Filter | None, wanted: Iterable[Any], order: Any = None) -> None:
+def chosen(
+    collection: Any, where: Filter | Mapping[str, Any] | None, wanted: Iterable[Any], order: Any = None
+) -> None:
     """The filter chooses these keys in this order, in a list, a stream, a count, a table and pages."""
     keys = list(wanted)
     equal(

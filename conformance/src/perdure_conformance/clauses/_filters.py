@@ -98,16 +98,16 @@ def each_field_takes_the_tests_of_its_kind(case: Case) -> None:
                     continue
                 with refused(InvalidFilter, what=f"{test} on {name}"):
                     store.table(name).find(test)
-                message = message_of(lambda test=test, name=name: store.table(name).count(test))
+                message = message_of(store.table(name), test)
                 holds(
                     field in message and kind in message, "the message names the field and its kind", message
                 )
 
 
-def message_of(call: Callable[[], Any]) -> str:
-    """The message that the call is refused with."""
+def message_of(collection: Any, where: Filter) -> str:
+    """The message that a filter is refused with."""
     try:
-        call()
+        collection.count(where)
     except InvalidFilter as error:
         return error.message
     return ""
@@ -124,7 +124,7 @@ def fields_and_paths_that_are_not_there_are_refused(case: Case) -> None:
                 with refused(InvalidFilter, what=f"a filter on {field} of {name}"):
                     collection.find(where)
                 holds(
-                    field in message_of(lambda c=collection, w=where: c.count(w)),
+                    field in message_of(collection, where),
                     "the message names the field",
                 )
         for column in table.columns:

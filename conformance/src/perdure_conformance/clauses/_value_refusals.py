@@ -105,6 +105,11 @@ class Zone(tzinfo):
     def utcoffset(self, moment: datetime | None) -> timedelta:
         return timedelta(hours=1)
 
+    dst = utcoffset
+
+    def tzname(self, moment: datetime | None) -> str:
+        return "mine"
+
 
 Pair = namedtuple("Pair", "x y")
 
@@ -294,9 +299,7 @@ def size_is_bounded(case: Case) -> None:
     ):
         equal(encode([1, "é"], limits=limits), text, f"a value of just as many {bound} as are allowed")
         same_value(decode(text, limits=limits), [1, "é"], f"a text of just as many {bound} as are allowed")
-        for call in (
-            lambda limits: encode([1, "éx", 2], limits=limits),
-            lambda limits: decode('[1,"éx",2]', limits=limits),
-        ):
-            with refused(InvalidRecord, what=f"a value of more {bound} than are allowed"):
-                call(limits)
+        with refused(InvalidRecord, what=f"a value of more {bound} than are allowed"):
+            encode([1, "éx", 2], limits=limits)
+        with refused(InvalidRecord, what=f"a text of more {bound} than are allowed"):
+            decode('[1,"éx",2]', limits=limits)

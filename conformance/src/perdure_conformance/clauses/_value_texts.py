@@ -43,7 +43,7 @@ def golden_texts_are_stored_as_they_are(case: Case) -> None:
 @check("VA-001", "VA-010")
 def plain_values_are_plain_json(case: Case) -> None:
     """Null, bools, numbers, text, lists and dicts with text keys are JSON without spaces."""
-    pairs = [
+    pairs: list[tuple[Any, str]] = [
         (None, "null"),
         (True, "true"),
         (False, "false"),
