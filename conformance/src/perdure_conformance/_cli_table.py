@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -29,13 +30,14 @@ _COLUMNS = ("declared", "ran", "passed", "failed", "skipped", "absent", "expecte
 _RARE = ("unexpected", "preview")
 
 
-def tell(report: Report, target: str, url: str | None) -> None:
+def tell(report: Report, target: str, url: str | None, programs: Mapping[str, Path]) -> None:
     """Print a report on stdout.
 
     Args:
         report: What there is to tell.
         target: The word that the person gave, for commands to copy.
         url: The template that the person gave.
+        programs: The files of the programs that show failures, by check.
     """
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     backend = report.backend
@@ -47,7 +49,7 @@ def tell(report: Report, target: str, url: str | None) -> None:
     console.print(_areas(report, columns))
     again = ["perdure", "conformance", target, *(["--url", url] if url else [])]
     for entry in report.failures[:SHOWN]:
-        _failure(console, entry, [*again, "--profile", report.profile])
+        _failure(console, entry, [*again, "--profile", report.profile], programs.get(entry.check))
     if len(report.failures) > SHOWN:
         console.print(Text(f"… and {len(report.failures) - SHOWN} more; --json or --html has them all"))
     for entry in report.entries:
@@ -97,7 +99,7 @@ def _cells(counts: Counts, columns: Sequence[str]) -> list[Text]:
     return [Text(str(numbers[name]), "red" if name == "failed" and numbers[name] else "") for name in columns]
 
 
-def _failure(console: Console, entry: Entry, command: list[str]) -> None:
+def _failure(console: Console, entry: Entry, command: list[str], program: Path | None) -> None:
     spec = Specification.load()
     console.print()
     console.print(Text(f"{entry.status}: {entry.check}", "bold red"))
@@ -107,6 +109,7 @@ def _failure(console: Console, entry: Entry, command: list[str]) -> None:
     facts = [("what", entry.what), ("expected", entry.expected), ("got", entry.got), ("reason", entry.reason)]
     facts += [("example", entry.example), ("notes", "; ".join(entry.notes))]
     facts += [("replay", shlex.join([*command, "--replay", f"{entry.check}:{entry.seed}:{entry.round}"]))]
-    for name, text in (*facts, ("repro", entry.repro_note)):
+    facts += [("repro", "" if program is None else str(program)), ("repro", entry.repro_note)]
+    for name, text in facts:
         if text:
             console.print(Text(f"  {name}: {text}"))

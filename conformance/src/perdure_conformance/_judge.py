@@ -14,17 +14,21 @@ from perdure import Description, InvalidInput
 from perdure_conformance._checks import LEVELS, Check
 from perdure_conformance._known import Known
 from perdure_conformance._profile import PROFILES
-from perdure_conformance._results import Result
+from perdure_conformance._results import Result, Status
 from perdure_conformance._runner import Runner
 from perdure_conformance._site import Site
 from perdure_conformance._spec import Specification, newer
 from perdure_conformance._target import Target
 from perdure_conformance.report import Report
+from perdure_conformance.repro import attach
 
 __all__ = ["ALWAYS", "bound", "by_id", "chosen", "judge", "narrowed", "weight"]
 
 #: The levels that are run whatever a backend claims.
 ALWAYS = ("core", "branches", "vectors")
+
+#: For how many failures of a run programs are made: each is run, which takes about a second.
+PROGRAMS = 20
 
 
 def judge(
@@ -36,6 +40,7 @@ def judge(
     only: Collection[str] = (),
     only_round: int | None = None,
     known: str | Path | None = None,
+    repro: bool = False,
     on_result: Callable[[Result], None] | None = None,
 ) -> Report:
     """Run the suite on a backend.
@@ -50,6 +55,7 @@ def judge(
         only: Run only checks whose id has one of these parts, or that name one of these clauses.
         only_round: Of random examples, run only this round, to see a failure again.
         known: A file of known failures, in TOML.
+        repro: Make programs that show the failures, of the first `PROGRAMS` that there are.
         on_result: Called with each result as it comes.
 
     Raises:
@@ -73,6 +79,8 @@ def judge(
             for check in checks:
                 result = expected.told(runner.run_one(check, only_round=only_round))
                 results.append(result)
+                if repro and result.status is Status.FAILED:
+                    _show(result, judged, results)
                 if on_result is not None:
                     on_result(result)
     except KeyboardInterrupt:
@@ -90,6 +98,14 @@ def judge(
         only=only,
         interrupted=interrupted,
     )
+
+
+def _show(result: Result, target: Target, results: Sequence[Result]) -> None:
+    """Give a failure its program, unless there are many already."""
+    if sum(bool(other.repro or other.repro_note) for other in results) < PROGRAMS:
+        attach(result, target)
+    else:
+        result.repro_note = f"no program: only the first {PROGRAMS} failures have one; run this check alone"
 
 
 def _check_names(levels: Collection[str], profile: str) -> None:

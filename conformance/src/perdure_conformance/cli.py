@@ -23,6 +23,7 @@ from perdure_conformance._judge import by_id, chosen, judge, narrowed
 from perdure_conformance._profile import PROFILES
 from perdure_conformance._target import Target
 from perdure_conformance.report import Report, to_html, to_junit
+from perdure_conformance.repro import file_name
 
 __all__ = ["register"]
 
@@ -132,12 +133,14 @@ def _conformance(
             only=parts,
             only_round=only_round,
             known=known,
+            repro=any(wish is not None for wish in (repro, json_to, html_to)),
             on_result=show,
         )
     for path, form in ((json_to, Report.to_json), (junit_to, to_junit), (html_to, _page)):
         if path is not None:
             _save(path, form(report))
-    tell(report, target, url)
+    programs = {} if repro is None else _write_programs(report, repro)
+    tell(report, target, url, programs)
     finish(report.exit_code)
 
 
@@ -156,6 +159,22 @@ def _merge(
             raise InvalidInput(f"{str(path)!r}: {error.message}") from error
     _check_places([html_to])
     _save(html_to, to_html(found))
+
+
+def _write_programs(report: Report, directory: Path) -> dict[str, Path]:
+    """Write the programs that show the failures; returns the file for each check that has one."""
+    written: dict[str, Path] = {}
+    taken: set[str] = set()
+    for entry in report.failures:
+        if entry.repro:
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StorageError(f"{str(directory)!r} cannot be made: {error}", cause=str(error)) from error
+            path = directory / file_name(entry.clauses[0], taken)
+            _save(path, entry.repro)
+            written[entry.check] = path
+    return written
 
 
 def _page(report: Report) -> str:
