@@ -93,6 +93,17 @@ def test_an_unreadable_base_gives_way_to_an_older_one(engine: Any, row: Any, ctx
     assert merge_bases(Dag(engine, ctx), engine.head("main"), engine.head("lab")) == [root]
 
 
+def test_an_unreadable_base_gives_way_to_a_kept_one_of_its_branch(engine: Any, row: Any, ctx: Any) -> None:
+    root = add(engine, row, "main")
+    engine.fork("lab")
+    add(engine, row, "main", "x")
+    join(engine, ctx, "main", "lab")
+    add(engine, row, "main", "y")
+    engine.floors["b0"] = engine.head("main").seq
+    [base] = merge_bases(Dag(engine, ctx), engine.head("main"), engine.head("lab"))
+    assert (base.seq, base.commit) == (root.seq, root.commit)
+
+
 def test_a_base_below_the_floor_is_read_through_its_fork(engine: Any, row: Any, ctx: Any) -> None:
     root = add(engine, row, "main")
     lab = engine.fork("lab")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from perdure import Commit, HistoryExpired, Memory, MergeResult, Store
+from perdure import Commit, HistoryExpired, Memory, MergeResult, Point, Store
 
 from perdure_conformance._case import Case
 from perdure_conformance._checks import check
-from perdure_conformance.expect import equal, holds, refused
+from perdure_conformance.expect import equal, holds, refused, unchanged
 
 #: Times of rows that must be as at a base: a merge joins times that differ.
 FIXED: dict[str, Any] = {
@@ -147,43 +147,54 @@ def the_best_other_ancestor_stands_in_for_a_base_on_a_deleted_branch(case: Case)
     equal([conflict.kind for conflict in result.conflicts], ["both_added"], "the conflicts then")
 
 
-@check("ME-006", level="branches", needs=("compact",))
-def the_best_other_ancestor_stands_in_for_a_base_that_compaction_dropped(case: Case) -> None:
-    """A merge goes on after a compaction that may have dropped its base."""
-    store = case.store()
-    fork = wrote(store, "first")
-    lab = store.branch("lab")
+def compacted(store: Store, lab: Store) -> tuple[Commit, Point]:
+    """Main and lab, which merged main twice, after a compaction that keeps only what it must; the checkpoint `mark`
+    is on lab between the two merges. What was merged first, and the point of main at which it was."""
     merged = wrote(store, "early")
+    point = store.head()
     lab.merge("main")
     wrote(lab, "theirs")
-    wrote(store, "late")
+    lab.checkpoints.create("mark")
+    wrote(store, "late", tier=1)
+    lab.merge("main")
+    wrote(lab, "more")
+    for tier in range(3):
+        wrote(store, "late", tier=tier)
     store.compact(lease=timedelta(0))
-    result = store.merge("lab")
-    bases = [base.commit for base in result.bases]
-    holds(bases in ([merged.id], [fork.id]), "the base is what lab merged, or the fork", bases)
+    return merged, point
+
+
+@check("ME-006", level="branches", needs=("compact",))
+def the_best_other_ancestor_stands_in_for_a_base_that_compaction_dropped(case: Case) -> None:
+    """A merge goes on after a compaction that may have dropped its base, and is not compared with nothing."""
+    store = case.store()
+    wrote(store, "first")
+    compacted(store, store.branch("lab"))
+    store.memories.delete("first")
+    equal(store.merge("mark").conflicts, (), "the conflicts")
     rows = [memory.id for memory in store.memories.scan()]
-    equal(rows, ["early", "first", "late", "theirs"], "the rows of main")
+    equal(
+        rows,
+        ["early", "late", "theirs"],
+        "the rows of main, which alone deleted the first one since the base",
+    )
 
 
 @check("ME-007", level="branches", needs=("compact",))
 def a_merge_without_a_readable_base_is_refused(case: Case) -> None:
-    """Where compaction dropped all that two branches have in common, they cannot be merged."""
+    """Where compaction dropped all that two points have in common, they cannot be merged."""
     store = case.store()
     lab = store.branch("lab")  # forked from nothing, so that no fork keeps what it shares with main
-    common = wrote(store, "common")
-    point = store.head()
-    lab.merge("main")
-    wrote(lab, "theirs")
-    for number in range(3):
-        wrote(store, "late", tier=number)
-    store.compact(lease=timedelta(0))
+    common, point = compacted(store, lab)
     try:
-        store.at(point).memories.get("common")
+        store.at(point).memories.get("early")
     except HistoryExpired:
-        with refused(HistoryExpired, what="a merge without a readable base"):
-            store.merge("lab")
+        for dry_run in (False, True):
+            with refused(HistoryExpired, what="a merge without a readable base"), unchanged(store):
+                store.merge("mark", dry_run=dry_run)
     else:
-        equal([b.commit for b in store.merge("lab").bases], [common.id], "the base, which is still readable")
+        bases = [base.commit for base in store.merge("mark").bases]
+        equal(bases, [common.id], "the base, which is still readable")
 
 
 @check("ME-008", level="branches")

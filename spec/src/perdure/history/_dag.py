@@ -149,6 +149,20 @@ class Dag:
             return candidate
         return None
 
+    def older(self, point: Point) -> Point | None:
+        """The nearest own point of the branch before that one which compaction may have kept: one that a fork was
+        taken at, a checkpoint names or a merge brought; None where there is none."""
+        branch, start = point.branch, self.branches[point.branch].fork_seq
+        kept = {child.fork_seq for child in self.branches.values() if child.parent == branch}
+        checkpoints = self.hook.list_checkpoints(ctx=self.ctx)
+        kept.update(mark.point.seq for mark in checkpoints if mark.point.branch == branch)
+        for name in self.branches:
+            for commit in self.merges(name):
+                kept.add(commit.vector.get(branch, 0))
+                kept.update(pick.source.seq for pick in commit.picks if pick.source.branch == branch)
+        before = max((seq for seq in kept if start < seq < point.seq), default=None)
+        return None if before is None else Point(branch, before)
+
 
 def join(vector: Vector, other: Mapping[str, int]) -> Vector:
     """Raise `vector`, in place, to the pointwise maximum."""
@@ -201,7 +215,8 @@ def bases_between(
         found = {point: dag.readable(point) for point in best}
         if all(found.values()):
             return [dag.complete(point) for point in found.values() if point is not None]
-        candidates = [point for point in candidates if found.get(point, point) is not None]
+        others = (point if found.get(point, point) is not None else dag.older(point) for point in candidates)
+        candidates = [point for point in others if point is not None]
         expired = True
     if expired:
         raise HistoryExpired(
