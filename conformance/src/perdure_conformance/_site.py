@@ -12,6 +12,7 @@ from typing import Self
 
 from perdure import Description, PerdureError
 
+from perdure_conformance._processes import Child
 from perdure_conformance._target import Place, Target
 
 __all__ = ["Site"]
@@ -23,11 +24,13 @@ class Site:
     Attributes:
         target: What is judged.
         description: What it declares.
+        workers: Processes that wait for work at a place; they end with the run.
     """
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self.description: Description = target.describe()
+        self.workers: dict[Place, list[Child]] = {}
         self._prefix = uuid.uuid4().hex[:12]
         self._numbers = itertools.count()
         self._root: Path | None = None
@@ -69,7 +72,11 @@ class Site:
             self._used.setdefault(place, set()).add(namespace)
 
     def close(self) -> None:
-        """Drop the namespaces of a place that stays, and remove the directories."""
+        """End the workers, drop the namespaces of a place that stays, and remove the directories."""
+        for children in self.workers.values():
+            for child in children:
+                child.close()
+        self.workers.clear()
         for place, names in self._used.items():
             self._drop(place, names)
         self._used.clear()

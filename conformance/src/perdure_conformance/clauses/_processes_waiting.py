@@ -28,13 +28,13 @@ OPENERS = 4
 # -------------------------------------------------------------------------------------------- first open
 
 
-@check("DM-004", "BR-001", level="concurrent", needs=(*PROCESSES, "places"), kind="race", weight=0.4)
+@check("DM-004", "BR-001", level="concurrent", needs=(*PROCESSES, "places"), kind="race", weight=0.3)
 def processes_create_a_place_once(case: Case) -> None:
     """Processes that open a new place at once get one and the same."""
     trials(case, opened_at_once, True)
 
 
-@check("DM-004", "BR-001", level="concurrent", needs=PROCESSES, kind="race", weight=0.2)
+@check("DM-004", "BR-001", level="concurrent", needs=PROCESSES, kind="race", weight=0.1)
 def processes_create_a_namespace_once(case: Case) -> None:
     """Processes that open a new namespace at once get one and the same."""
     trials(case, opened_at_once, False)
@@ -148,7 +148,7 @@ def a_dead_writer_keeps_nobody_waiting(case: Case) -> None:
     equal([str(p) for p in store.verify().problems], [], "what verify finds")
 
 
-@check("HK-015", "UP-081", level="concurrent", needs=PROCESSES, kind="race", weight=0.3)
+@check("HK-015", "UP-081", level="concurrent", needs=PROCESSES, kind="race", weight=0.2)
 def dead_writers_keep_nobody_waiting(case: Case) -> None:
     """Processes that are killed at any moment while they write leave no lock and no half batch behind."""
     trials(case, killed_meanwhile)

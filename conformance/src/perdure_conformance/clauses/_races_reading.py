@@ -24,6 +24,9 @@ __all__ = [
 #: How many batches a writer writes, and how often a reader looks.
 BATCHES, LOOKS = 10, 8
 
+#: How often there is a compaction, which may write the whole store anew.
+COMPACTIONS = 3
+
 #: How often the head is looked at, until it moves, before the rest of an export is read.
 PATIENCE = 20
 
@@ -60,7 +63,7 @@ def fill(batch: Batch, token: int) -> None:
     batch.skills.put(Skill(id="s", name=text))
     batch.traces.put(Trace(id="t", session=text))
     batch.vectors.put(Vector(space="free", id="v", values=[token, 1]))
-    batch.states.put(State(kind="k", id="s", metrics=token, payload=b"%d," % token * 20_000))
+    batch.states.put(State(kind="k", id="s", metrics=token, payload=b"%d " % token * 20_000))
 
 
 def write(record: Recorder, store: Store, tokens: list[int]) -> None:
@@ -74,9 +77,11 @@ def tokens_of(worker: int) -> list[int]:
     return [worker * 1_000 + number for number in range(1, BATCHES + 1)]
 
 
-def at_one_point(view: Snapshot) -> Tokens:
-    """All ways to read, at one point: each finds one and the same token."""
-    (state,) = view.states.find()
+def at_one_point(view: Snapshot, payload: bool = True) -> Tokens:
+    """All ways to read, at one point: each finds one and the same token.
+
+    A payload is read after its row, so only where the point is sure to last.
+    """
     (hit,) = view.vectors.search([1, 0], space="free")
     found = {
         "head": (view.point.commit or "")[1:],
@@ -87,13 +92,14 @@ def at_one_point(view: Snapshot) -> Tokens:
         "links": view.links["l"].relation,
         "skills": view.skills["s"].name,
         "traces": view.traces["t"].session,
-        "states": str(state.metrics),
-        "payload": distinct(bytes(state.payload or b"").decode().rstrip(",").split(",")),  # type: ignore[arg-type]
+        "states": distinct(view.states.to_arrow(columns=["metrics"]).column(0).to_pylist()),
         "vectors": str(int(hit.score)),
         "search": distinct(
             t for h in view.memories.search([1, 0], space="bound") for t in (h.record.kind, str(int(h.score)))
         ),
     }
+    if payload:
+        found["payload"] = distinct(b"".join(view.states.open_payload(("k", "s")) or ()).decode().split()[:1])
     counted = view.memories.count(F.kind == found["get"])
     return {**found, "count": found["get"] if counted == len(KEYS) else f"{counted} rows"}
 
@@ -104,10 +110,10 @@ def distinct(tokens: Iterator[str | None] | list[str]) -> object:
     return several[0] if len(several) == 1 else several
 
 
-def look(record: Recorder, store: Store) -> None:
+def look(record: Recorder, store: Store, payload: bool = True) -> None:
     """Look at snapshots."""
     for _ in range(LOOKS):
-        record("snapshot", run=lambda: at_one_point(store.snapshot()))
+        record("snapshot", run=lambda: at_one_point(store.snapshot(), payload))
 
 
 def call(record: Recorder, store: Store) -> None:
@@ -198,7 +204,7 @@ def compacted_meanwhile(case: Case, team: Team) -> None:
         prepare(store)
         store.checkpoints.create("pin")
         pinned = at_one_point(store.at("pin"))
-        calls = team.run(namespace, (write, tokens_of(1)), (look,), (call,), (compact, leased))
+        calls = team.run(namespace, (write, tokens_of(1)), (look, leased), (call,), (compact, leased))
         with explained(calls):
             for read in calls:
                 # Where nothing is leased, a point may be gone before all of it was read; a single call has its own.
@@ -213,7 +219,7 @@ def compacted_meanwhile(case: Case, team: Team) -> None:
 
 def compact(record: Recorder, store: Store, leased: bool) -> None:
     """Compact time and again, and read a checkpoint."""
-    for _ in range(LOOKS):
+    for _ in range(COMPACTIONS):
         lease = timedelta(minutes=15) if leased else timedelta(0)
         record("compact", leased, run=partial(compacted, store, lease))
         record("pin", run=lambda: at_one_point(store.at("pin")), where="pin")

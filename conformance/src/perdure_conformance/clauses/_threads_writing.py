@@ -33,37 +33,37 @@ def calls_have_an_order(case: Case) -> None:
     by_turns(case, races.linearizable)
 
 
-@check("DM-062", "HK-003", kind="race", weight=0.2)
+@check("DM-062", "HK-003", kind="race", weight=0.1)
 def no_increment_is_lost(case: Case) -> None:
     """Increments by several threads add up."""
     by_turns(case, races.add_up)
 
 
-@check("CO-011", "HK-003", kind="race", weight=0.2)
+@check("CO-011", "HK-003", kind="race", weight=0.1)
 def no_transaction_is_lost(case: Case) -> None:
     """Transactions of several threads that read and write one row lose nothing."""
     by_turns(case, races.append_all)
 
 
-@check("CO-011", "CO-013", "HK-003", kind="race", weight=0.2)
+@check("CO-011", "CO-013", "HK-003", kind="race", weight=0.1)
 def one_writer_wins_each_head(case: Case) -> None:
     """Of several threads that expect one head, one commits, and the others write nothing."""
     by_turns(case, races.claim_heads)
 
 
-@check("DM-064", "CO-013", "HK-003", kind="race", weight=0.2)
+@check("DM-064", "CO-013", "HK-003", kind="race", weight=0.1)
 def one_writer_wins_each_version(case: Case) -> None:
     """Of several threads that expect one version of a row, one commits, and the others write nothing."""
     by_turns(case, races.claim_versions)
 
 
-@check("DM-050", "HK-003", kind="race", weight=0.2)
+@check("DM-050", "HK-003", kind="race", weight=0.1)
 def one_insert_of_a_key_wins(case: Case) -> None:
     """Of several threads that insert one key, one succeeds."""
     by_turns(case, races.insert_once)
 
 
-@check("CO-005", "HK-003", kind="race", weight=0.2)
+@check("CO-005", "HK-003", kind="race", weight=0.1)
 def a_commit_id_is_applied_once(case: Case) -> None:
     """A commit id that several threads submit at once is applied once, and all get one answer."""
     by_turns(case, races.apply_once)
@@ -87,7 +87,7 @@ def all_get_the_first_space(case: Case) -> None:
     by_turns(case, races.create_spaces)
 
 
-@check("ME-062", "HK-003", level="branches", kind="race", weight=0.2)
+@check("ME-062", "HK-003", level="branches", kind="race", weight=0.1)
 def a_merge_loses_nothing(case: Case) -> None:
     """A merge loses nothing that other threads commit on its target meanwhile."""
     by_turns(case, races.merge_meanwhile)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from perdure import PerdureError, Store
 
 from perdure_conformance._case import Case
-from perdure_conformance._processes import PATIENCE, Child
+from perdure_conformance._processes import PATIENCE, spawn
 from perdure_conformance._target import Place
 from perdure_conformance.concurrency._history import Call, Recorder, told
 from perdure_conformance.expect import Violation
@@ -34,14 +34,13 @@ class Team:
     """Runs jobs at the same time, on handles that are open before the first of them begins.
 
     Args:
-        case: Whose stores they work on; its end is the end of the workers.
+        case: Whose stores they work on. Processes stay for the next team at the same place, until the run ends.
         crew: What the workers are. "processes" needs that.
     """
 
     def __init__(self, case: Case, crew: Crew) -> None:
         self._case = case
         self._crew = crew
-        self._children: list[Child] = []
 
     def run(self, namespace: str, *jobs: Job) -> list[Call]:
         """The calls of all jobs, each a function and its arguments, after the recorder and the store.
@@ -86,10 +85,10 @@ class Team:
 
     def _in_processes(self, namespace: str, jobs: Sequence[Job]) -> tuple[list[Call], list[str]]:
         with self._case.store(namespace):
-            while len(self._children) < len(jobs):
-                name = f"w{len(self._children)}"
-                self._children.append(self._case.spawn(_serve, self._case.place, name))
-            team = self._children[: len(jobs)]
+            workers = self._case.site.workers.setdefault(self._case.place, [])
+            while len(workers) < len(jobs):
+                workers.append(spawn(_serve, self._case.place, f"w{len(workers)}"))
+            team = workers[: len(jobs)]
             calls: list[Call] = []
             failures: list[str] = []
             try:
@@ -105,14 +104,9 @@ class Team:
                     failures += [failure] if failure else []
             except (EOFError, TimeoutError, OSError) as error:
                 failures.append(f"a process died or hangs: {error!r}")
-                self._dismiss()
+                while workers:  # there will be new ones
+                    workers.pop().close()
             return calls, failures
-
-    def _dismiss(self) -> None:
-        """Let go of all workers; there will be new ones."""
-        for child in self._children:
-            child.close()
-        self._children = []
 
 
 class _Work:
