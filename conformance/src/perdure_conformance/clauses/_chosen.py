@@ -13,10 +13,10 @@ __all__ = ["chosen", "finds", "paged"]
 
 
 def paged(collection: Any, where: Filter | Mapping[str, Any] | None, order: Any, size: int) -> list[Any]:
-    """The keys that all pages of a size show, in order."""
+    """The keys that all pages of a size show, in order; a page that repeats a key is the last one."""
     page = collection.find(where, order_by=order, limit=size)
     keys = [record.key for record in page]
-    while page.cursor is not None:
+    while page.cursor is not None and len(set(keys)) == len(keys):
         page = collection.find(where, order_by=order, limit=size, after=page.cursor)
         keys += [record.key for record in page]
     return keys
