@@ -181,19 +181,19 @@ def a_field_that_both_sides_have_alike_stays(case: Case) -> None:
 @check("ME-028", level="branches")
 def times_of_a_row_are_the_first_and_the_last(case: Case) -> None:
     """`created_at` becomes the minimum and `updated_at` the maximum where both sides changed it, in any strategy."""
-    names = {(table, "row"): {"created_at": 1, "updated_at": 1} for table in TABLES}
-    others = {(table, "row"): {"created_at": 2, "updated_at": 2} for table in TABLES}
+    later, sooner = {"created_at": 1, "updated_at": 1}, {"created_at": 2, "updated_at": 2}
     for strategy in STRATEGIES:
-        for ours, theirs in ((names, others), (others, names)):
-            with started(case) as store:
-                write(store, {entry: {} for entry in names})
-                lab = store.branch("lab")
-                write(store, ours)
-                write(lab, theirs)
-                equal(store.merge("lab", strategy=strategy).conflicts, (), f"the conflicts under {strategy}")
-                for table in TABLES:
-                    equal(read(store, table, "row", "created_at"), T2, f"{table}.created_at under {strategy}")
-                    equal(read(store, table, "row", "updated_at"), T1, f"{table}.updated_at under {strategy}")
+        with started(case) as store:
+            write(store, {(table, name): {} for table in TABLES for name in ("ours later", "theirs later")})
+            lab = store.branch("lab")
+            for side, name, other in ((store, "ours", "theirs"), (lab, "theirs", "ours")):
+                write(side, {(table, f"{name} later"): later for table in TABLES})
+                write(side, {(table, f"{other} later"): sooner for table in TABLES})
+            equal(store.merge("lab", strategy=strategy).conflicts, (), f"the conflicts under {strategy}")
+            for table in TABLES:
+                for name in ("ours later", "theirs later"):
+                    times = [read(store, table, name, column) for column in ("created_at", "updated_at")]
+                    equal(times, [T2, T1], f"the times of the row {name} in {table} under {strategy}")
 
 
 def conflicts_of(store: Store, source: str) -> list[MergeConflictRow]:

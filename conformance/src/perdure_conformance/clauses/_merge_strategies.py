@@ -23,67 +23,90 @@ LEAST, MOST = -(2**63), 2**63 - 1
 Table = dict[str, tuple[Any, Any, Any, Any]]
 
 
-def rows(table: str, column: str, states: dict[str, Any]) -> list[Any]:
-    """Records with that field, by id, with fixed times; the id stands in a text, so that no row is empty."""
-    kind = {"kind": "k"} if table == "states" else {}
-    return [
-        RECORDS[table](id=name, created_at=T0, updated_at=T0, **kind, **{column: state})
-        for name, state in states.items()
-    ]
+#: By table and column.
+Tables = dict[tuple[str, str], Table]
 
 
-def forked(store: Store, table: str, column: str, cases: Table) -> None:
-    """Main and a branch lab, where the field has the states of the table."""
-    base, ours, theirs = ({name: states[i] for name, states in cases.items()} for i in range(3))
-    store.table(table).put(rows(table, column, base))
+def put(store: Store, tables: Tables, place: int) -> None:
+    """Records whose fields have one of the states of the tables, with fixed times, in one commit."""
+    with store.batch() as batch:
+        for (table, column), cases in tables.items():
+            fixed: dict[str, Any] = {"created_at": T0, "updated_at": T0}
+            if table == "states":
+                fixed["kind"] = "k"
+            batch.table(table).put(
+                [
+                    RECORDS[table](id=f"{column}: {name}", **fixed, **{column: states[place]})
+                    for name, states in cases.items()
+                ]
+            )
+
+
+def forked(store: Store, tables: Tables) -> Store:
+    """Main and a branch lab, where the fields have the states of the tables."""
+    put(store, tables, 0)
     lab = store.branch("lab")
-    store.table(table).put(rows(table, column, ours))
-    lab.table(table).put(rows(table, column, theirs))
+    put(store, tables, 1)
+    put(lab, tables, 2)
+    return lab
 
 
 def cells(store: Store, table: str, column: str) -> dict[str, Any]:
-    """The field of all rows, by id."""
-    return {record.id: getattr(record, column) for record in store.table(table).scan()}
+    """The field of all rows that are there for it, by the name of the case."""
+    rows = [(record.id.partition(": "), getattr(record, column)) for record in store.table(table).scan()]
+    return {name: cell for (of, _, name), cell in rows if of == column}
 
 
-def joins_by_rule(case: Case, table: str, column: str, cases: Table) -> None:
-    """`field` joins as the table says and leaves the rest in conflict; `ours` and `theirs` take a side."""
+def told(conflicts: Any, table: str, column: str) -> set[str]:
+    """The cases of a column that are among conflicts."""
+    names = [c.key[-1].partition(": ") for c in conflicts if c.table == table and c.fields == (column,)]
+    return {name for of, _, name in names if of == column}
+
+
+def join_by_rule(case: Case, tables: Tables) -> None:
+    """`field` joins as the tables say and leaves the rest in conflict; `ours` and `theirs` take a side."""
     sides: Settled = (("ours", 1), ("theirs", 2))
     for strategy, place in sides:
         with case.new_store() as store:
-            forked(store, table, column, cases)
-            told = {conflict.key[-1] for conflict in store.merge("lab", strategy=strategy).conflicts}
-            equal(told, set(cases), f"the conflicts in {table}.{column} that {strategy} settled")
-            want = {name: states[place] for name, states in cases.items()}
-            equal(cells(store, table, column), want, f"{table}.{column} under {strategy}")
+            forked(store, tables)
+            settled = store.merge("lab", strategy=strategy).conflicts
+            for (table, column), cases in tables.items():
+                what = f"{table}.{column} under {strategy}"
+                equal(told(settled, table, column), set(cases), f"the conflicts that were settled in {what}")
+                equal(cells(store, table, column), {name: s[place] for name, s in cases.items()}, what)
     with case.new_store() as store:
-        forked(store, table, column, cases)
-        left = {name for name, states in cases.items() if states[3] == "?"}
-        told = {conflict.key[-1] for conflict in store.merge("lab", strategy="field", dry_run=True).conflicts}
-        equal(told, left, f"the conflicts in {table}.{column} that the rule leaves")
-        if left:
-            with refused(MergeConflict, what=f"a merge with conflicts in {table}.{column}"), unchanged(store):
+        lab = forked(store, tables)
+        conflicts = store.merge("lab", strategy="field", dry_run=True).conflicts
+        if conflicts:
+            with refused(MergeConflict, what="a merge with conflicts that no rule joins"), unchanged(store):
                 store.merge("lab", strategy="field")
-            gone = [("k", name) if table == "states" else name for name in left]
-            for side in (store, store.branch("lab")):
-                side.table(table).delete(gone)
+        for side in (store, lab):
+            for conflict in conflicts:
+                key = conflict.key
+                side.table(conflict.table).delete(key[0] if len(key) == 1 else key)
         store.merge("lab", strategy="field")
-        want = {name: states[3] for name, states in cases.items() if name not in left}
-        equal(cells(store, table, column), want, f"{table}.{column} joined by its rule")
+        for (table, column), cases in tables.items():
+            left = {name for name, states in cases.items() if states[3] == "?"}
+            equal(
+                told(conflicts, table, column),
+                left,
+                f"the conflicts in {table}.{column} that the rule leaves",
+            )
+            want = {name: states[3] for name, states in cases.items() if name not in left}
+            equal(cells(store, table, column), want, f"{table}.{column} joined by its rule")
 
 
 @check("ME-031", "ME-032", "ME-033", level="branches")
 def a_column_without_a_rule_is_settled_by_sides_only(case: Case) -> None:
     """`ours` keeps the target's value, `theirs` takes the source's, `field` leaves the conflict: for each kind of field."""
-    joins_by_rule(case, "memories", "text", {"text": ("a", "b", "c", "?"), "null": ("a", None, "", "?")})
-    joins_by_rule(case, "memories", "tier", {"int": (0, 1, 2, "?"), "null": (0, None, 1, "?")})
-    joins_by_rule(
-        case, "memories", "importance", {"float": (0.0, 0.5, 0.25, "?"), "null": (0.0, 1.0, None, "?")}
-    )
-    joins_by_rule(case, "memories", "content", {"value": ({"a": 1}, {"a": 2}, {"a": 1, "b": 2}, "?")})
-    joins_by_rule(
-        case, "states", "payload", {"payload": (b"a", b"b", b"ab", "?"), "null": (b"a", None, b"", "?")}
-    )
+    tables: Tables = {
+        ("memories", "text"): {"text": ("a", "b", "c", "?"), "null": ("a", None, "", "?")},
+        ("memories", "tier"): {"int": (0, 1, 2, "?"), "null": (0, None, 1, "?")},
+        ("memories", "importance"): {"float": (0.0, 0.5, 0.25, "?"), "null": (0.0, 1.0, None, "?")},
+        ("memories", "content"): {"value": ({"a": 1}, {"a": 2}, {"a": 1, "b": 2}, "?")},
+        ("states", "payload"): {"payload": (b"a", b"b", b"ab", "?"), "null": (b"a", None, b"", "?")},
+    }
+    join_by_rule(case, tables)
 
 
 @check("ME-033", "ME-034", level="branches")
@@ -97,8 +120,7 @@ def the_maximum_is_taken_and_null_is_the_least(case: Case) -> None:
         "theirs null": (T1, T0, None, T0),
         "null at the base": (None, T1, T0, T1),
     }
-    joins_by_rule(case, "memories", "expires_at", times)
-    joins_by_rule(case, "skills", "last_used_at", times)
+    join_by_rule(case, {("memories", "expires_at"): times, ("skills", "last_used_at"): times})
 
 
 @check("ME-033", "ME-035", level="branches")
@@ -115,8 +137,7 @@ def counts_of_both_sides_are_added(case: Case) -> None:
         "through the most and back": (MOST, MOST - 3, MOST - 4, MOST - 7),
         "a wide base": (MOST, LEAST, 0, "?"),
     }
-    joins_by_rule(case, "skills", "success_count", counts)
-    joins_by_rule(case, "skills", "failure_count", counts)
+    join_by_rule(case, {("skills", "success_count"): counts, ("skills", "failure_count"): counts})
 
 
 @check("ME-026", "ME-035", level="branches")
@@ -188,10 +209,9 @@ TAGS: Table = {
 @check("ME-033", "ME-036", level="branches")
 def tags_of_both_sides_are_joined(case: Case) -> None:
     """`field` keeps the target's tags in order, less what the source removed, then what the source added."""
-    for table, column in (("memories", "tags"), ("skills", "tags"), ("states", "parents")):
-        joins_by_rule(case, table, column, TAGS)
-    for column in ("causes", "effects"):
-        joins_by_rule(case, "traces", column, TAGS)
+    columns = [("memories", "tags"), ("skills", "tags"), ("states", "parents")]
+    columns += [("traces", "causes"), ("traces", "effects")]
+    join_by_rule(case, dict.fromkeys(columns, TAGS))
 
 
 @check("ME-036", level="branches")
