@@ -15,7 +15,7 @@ from perdure import TABLES, Commit, Store
 
 from perdure_conformance._plain import plain
 
-__all__ = ["dump"]
+__all__ = ["dump", "same_dump"]
 
 
 def dump(store: Store, *, history: bool = True) -> dict[str, Any]:
@@ -118,3 +118,17 @@ def _rows(
                 row["version"] = numbers.get(version or "", "gone")
             rows.append(row)
     return found
+
+
+def same_dump(a: Any, b: Any, what: str, path: str = "") -> None:
+    """Assert that two dumps are equal; the message names the first place where they are not."""
+    if a == b:
+        return
+    if isinstance(a, dict) and isinstance(b, dict):
+        assert a.keys() == b.keys(), f"{what} differ at {path}: {sorted(a.keys() ^ b.keys())} are in one only"
+        for key in a:
+            same_dump(a[key], b[key], what, f"{path}/{key}")
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        for index, (one, other) in enumerate(zip(a, b, strict=True)):
+            same_dump(one, other, what, f"{path}/{index}")
+    raise AssertionError(f"{what} differ at {path}: {a!r:.500} is not {b!r:.500}")

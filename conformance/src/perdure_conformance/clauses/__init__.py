@@ -34,6 +34,7 @@ from perdure_conformance.clauses import (
     _filter_random,
     _filter_values,
     _filters,
+    _histories,
     _history_walks,
     _hooks,
     _hostile_calls,
@@ -145,6 +146,7 @@ AREAS: tuple[ModuleType, ...] = (
     _filter_forms,
     _filter_random,
     _export,
+    _histories,
 )
 
 #: All checks, in the order in which they run.

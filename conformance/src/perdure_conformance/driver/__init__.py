@@ -5,13 +5,17 @@ concrete by a `Resolver`, which the model is.
 """
 
 from perdure_conformance.driver._perform import Outcome, Resolver, perform
+from perdure_conformance.driver._shown import shown
 from perdure_conformance.driver._steps import (
+    Changes,
     Compact,
+    Copy,
     CreateSpace,
     Delete,
     Diff,
     DropBranch,
     DropSpace,
+    Elsewhere,
     Expire,
     Find,
     Fork,
@@ -22,8 +26,11 @@ from perdure_conformance.driver._steps import (
     Place,
     Purge,
     Put,
+    Reopen,
     Revert,
+    Scene,
     Search,
+    Second,
     Step,
     Sync,
     Touch,
@@ -34,12 +41,15 @@ from perdure_conformance.driver._steps import (
 )
 
 __all__ = [
+    "Changes",
     "Compact",
+    "Copy",
     "CreateSpace",
     "Delete",
     "Diff",
     "DropBranch",
     "DropSpace",
+    "Elsewhere",
     "Expire",
     "Find",
     "Fork",
@@ -51,9 +61,12 @@ __all__ = [
     "Place",
     "Purge",
     "Put",
+    "Reopen",
     "Resolver",
     "Revert",
+    "Scene",
     "Search",
+    "Second",
     "Step",
     "Sync",
     "Touch",
@@ -62,4 +75,5 @@ __all__ = [
     "Without",
     "Write",
     "perform",
+    "shown",
 ]

@@ -69,6 +69,10 @@ class Resolver(Protocol):
         """The id of the last commit at a place; one that does not exist where there is none."""
         ...
 
+    def head(self, branch: str, expected: str) -> str | None:
+        """The `expect_head` that an expectation means."""
+        ...
+
     def version(self, branch: str, table: str, key: tuple[str, ...], condition: str) -> str | None:
         """The `if_version` that a condition means."""
         ...
@@ -115,6 +119,8 @@ def _write(store: Store, step: Write, resolver: Resolver, commit_id: str) -> Any
 def _write_once(here: Store, step: Write, resolver: Resolver, commit_id: str) -> Committed:
     said: dict[str, Any] = {"commit_id": commit_id, "check_references": step.check_references}
     said |= {"message": f"step {commit_id}", "author": "conformance"}
+    if step.expect != "none":
+        said["expect_head"] = resolver.head(step.branch, step.expect)
     done: Committed | None
     if len(step.writes) == 1:
         done = _submit(here, step.writes[0], step.branch, resolver, said)
@@ -244,12 +250,16 @@ def _drop_space(store: Store, step: DropSpace, resolver: Resolver, commit_id: st
 
 
 def _compact(store: Store, step: Compact, resolver: Resolver, commit_id: str) -> Any:
-    store.compact(step.keep, lease=timedelta(0))
+    if step.lease:
+        store.compact(step.keep)
+    else:
+        store.compact(step.keep, lease=timedelta(0))
     return None, None
 
 
 def _purge(store: Store, step: Purge, resolver: Resolver, commit_id: str) -> Any:
-    return store.table(step.table).purge([_key(key) for key in step.keys]).keys, None
+    report = store.table(step.table).purge([_key(key) for key in step.keys])
+    return (report.keys, report.vectors), None
 
 
 # --------------------------------------------------------------------------------------------- reads

@@ -10,12 +10,15 @@ from typing import Any, Literal, TypeAlias
 from perdure.filters import Filter
 
 __all__ = [
+    "Changes",
     "Compact",
+    "Copy",
     "CreateSpace",
     "Delete",
     "Diff",
     "DropBranch",
     "DropSpace",
+    "Elsewhere",
     "Expire",
     "Fields",
     "Find",
@@ -27,8 +30,11 @@ __all__ = [
     "Place",
     "Purge",
     "Put",
+    "Reopen",
     "Revert",
+    "Scene",
     "Search",
+    "Second",
     "Step",
     "Sync",
     "Touch",
@@ -44,6 +50,12 @@ Fields: TypeAlias = Mapping[str, Any]
 #: What a write demands of the version of its row: nothing, no row, the version it has, or another one.
 Condition: TypeAlias = Literal["none", "absent", "current", "other"]
 
+#: What a commit demands of the head of its branch: nothing, the commit that it is at, or another one.
+Expected: TypeAlias = Literal["none", "right", "stale"]
+
+#: How a place in the past is named: by commit, by the branch and a number, or by the branch and a time.
+Way: TypeAlias = Literal["commit", "number", "time"]
+
 Strategy: TypeAlias = Literal["fail", "ours", "theirs", "field"]
 
 
@@ -53,6 +65,7 @@ class Place:
 
     name: str
     back: int = 0
+    way: Way = "commit"
 
 
 # ------------------------------------------------------------------------------------- in a commit
@@ -103,6 +116,7 @@ class Write:
     writes: tuple[Put | Update | Delete | Increment, ...]
     check_references: bool = False
     again: bool = False  #: submit it a second time under the same commit id
+    expect: Expected = "none"
 
 
 # ------------------------------------------------------------------------------------- other changes
@@ -206,9 +220,10 @@ class DropSpace:
 
 @dataclass(frozen=True)
 class Compact:
-    """Compact, without a lease."""
+    """Compact, without a lease or with the default one."""
 
     keep: int | None = None
+    lease: bool = False
 
 
 @dataclass(frozen=True)
@@ -267,6 +282,40 @@ class Without:
     commit: Place
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What the feed has that was not seen yet, from the cursor of the time before."""
+
+
+# ------------------------------------------------------------------------------ beyond one handle
+
+
+@dataclass(frozen=True)
+class Second:
+    """A step through a second handle on the namespace."""
+
+    step: Step
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A step in another namespace of the same engine."""
+
+    step: Step
+
+
+@dataclass(frozen=True)
+class Reopen:
+    """Close the first handle, or every handle on the engine, and open what was closed again."""
+
+    every: bool = False
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Export all history into an empty namespace, which must then hold the same."""
+
+
 Step: TypeAlias = (
     Write
     | Fork
@@ -287,4 +336,8 @@ Step: TypeAlias = (
     | Diff
     | Log
     | Without
+    | Changes
 )
+
+#: A step of a history that plays on several handles and namespaces.
+Scene: TypeAlias = Step | Second | Elsewhere | Reopen | Copy

@@ -51,6 +51,7 @@ class Node:
     rows: Snapshot
     picks: tuple[Picked, ...] = ()
     reverts: str | None = None
+    seq: int = 0
 
     @property
     def parents(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from perdure import ABSENT, Commit, Space
+from perdure import Commit, Space
 
 from perdure_conformance._plain import Entry, Plain
 from perdure_conformance.driver import (
@@ -29,13 +29,14 @@ from perdure_conformance.driver import (
 )
 from perdure_conformance.model import _reads
 from perdure_conformance.model._batch import Batch
-from perdure_conformance.model._graph import Graph, Node, Picked, Refused, Snapshot, Version
+from perdure_conformance.model._graph import Node, Picked, Refused, Snapshot, Version
 from perdure_conformance.model._join import Joined, join_all, owner_entry, vector_entries
+from perdure_conformance.model._places import Places
 
 __all__ = ["Model"]
 
 
-class Model:
+class Model(Places):
     """A namespace as the specification says that it is.
 
     Attributes:
@@ -48,60 +49,11 @@ class Model:
     """
 
     def __init__(self) -> None:
-        self.graph = Graph()
-        self.checkpoints: dict[str, tuple[int, str | None]] = {}
+        super().__init__()
         self.metrics: dict[str, Any] = {}
         self.spaces: dict[str, Space] = {}
         self.counters: dict[Entry, tuple[int, int]] = {}
         self.gone: set[str | None] = set()
-
-    # --------------------------------------------------------------------------------- as resolver
-
-    def point(self, place: Place) -> tuple[int, str | None]:
-        """The branch and the commit at a place; None: the empty store."""
-        if place.name in self.checkpoints:
-            return self.checkpoints[place.name]
-        number, line = self.graph.line(place.name)
-        if place.back == 0 or line.head is None:
-            return number, line.head
-        lineage = self.graph.lineage(line.head)
-        commit = lineage[min(place.back, len(lineage) - 1)]
-        return self.graph.nodes[commit].line, commit
-
-    def node(self, place: Place) -> str | None:
-        """The commit at a place; None: the empty store."""
-        return self.point(place)[1]
-
-    def ref(self, place: Place) -> str:
-        """A ref that names the place."""
-        if place.back == 0 or place.name in self.checkpoints:
-            return place.name
-        try:
-            commit = self.node(place)
-        except Refused:
-            return place.name
-        return place.name if commit is None else f"@{commit}"
-
-    def commit_id(self, place: Place) -> str:
-        """The id of the last commit at a place."""
-        try:
-            return self.node(place) or "missing"
-        except Refused:
-            return "missing"
-
-    def version(self, branch: str, table: str, key: tuple[str, ...], condition: str) -> str | None:
-        """The `if_version` that a condition means."""
-        if condition == "current":
-            found = self.head_rows(branch).get((table, key))
-            return ABSENT if found is None else found.commit
-        return {"none": None, "absent": ABSENT, "other": "other"}[condition]
-
-    def head_rows(self, branch: str) -> Snapshot:
-        """All rows of a branch; none where there is no such branch."""
-        try:
-            return self.graph.rows(self.graph.line(branch)[1].head)
-        except Refused:
-            return {}
 
     # ------------------------------------------------------------------------------------ steps
 
@@ -139,7 +91,7 @@ class Model:
             for gone in (entry, *vector_entries(entry, bound)):
                 rows.pop(gone, None)
         rows |= {entry: Version(row, made.id) for entry, row in changes.items() if row is not None}
-        node = Node(made.id, line, made.time, branch.head, brought, rows, picks, reverts)
+        node = Node(made.id, line, made.time, branch.head, brought, rows, picks, reverts, made.seq)
         self.graph.nodes[made.id] = node
         branch.own.append(made.id)
 
@@ -153,6 +105,8 @@ class Model:
         batch = Batch(self.graph.rows(line.head), self.spaces)
         for write in step.writes:
             batch.check(write)
+        if step.expect == "stale":
+            raise Refused("StaleHead")
         for write in step.writes:
             batch.run(write)
         changes = batch.finish(step.check_references, 0 if commit is None else commit.time)
@@ -369,9 +323,10 @@ class Model:
             self.counters[entry] = (max(last, time), count + 1)
         return len(known)
 
-    def purge(self, step: Purge, commit: Commit | None) -> None:
-        """Rows go from all history, with their vectors and counters."""
+    def purge(self, step: Purge, commit: Commit | None) -> tuple[int, int]:
+        """Rows go from all history, with their vectors and counters; how many of both."""
         bound = self.bound()
+        known = {entry for node in self.graph.nodes.values() for entry in node.rows}
         doomed = {(step.table, key) for key in step.keys}
         self._erase(lambda entry: entry in doomed or owner_entry(entry, bound) in doomed)
         for node in self.graph.nodes.values():
@@ -381,6 +336,7 @@ class Model:
                 else pick._replace(keys=frozenset(k for k in pick.keys if (pick.table, k) not in doomed))
                 for pick in node.picks
             )
+        return len(known & doomed), sum(owner_entry(entry, bound) in doomed for entry in known)
 
     def _erase(self, doomed: Callable[[Entry], bool]) -> None:
         for node in self.graph.nodes.values():
@@ -389,7 +345,8 @@ class Model:
 
     def compact(self, step: Compact, commit: Commit | None) -> None:
         """What is not sure to be kept may be gone."""
-        self.gone |= {*self.graph.nodes, None} - self.kept(step.keep)
+        if not step.lease:  # else all that there is was a head within the lease
+            self.gone |= {*self.graph.nodes, None} - self.kept(step.keep)
 
     def kept(self, window: int | None) -> set[str | None]:
         """The commits that compaction keeps readable."""

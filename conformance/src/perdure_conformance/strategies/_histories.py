@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from perdure import TABLES
 
 from perdure_conformance.driver import (
+    Changes,
     Compact,
     CreateSpace,
     Delete,
@@ -170,7 +171,10 @@ def _branches() -> st.SearchStrategy[str]:
 def _places() -> st.SearchStrategy[Place]:
     heads = _branches().map(Place)
     return (
-        heads | heads | st.builds(Place, _branches(), st.integers(1, 4)) | st.sampled_from(_MARKS).map(Place)
+        heads
+        | heads
+        | st.builds(Place, _branches(), st.integers(1, 4), st.sampled_from(("commit", "number", "time")))
+        | st.sampled_from(_MARKS).map(Place)
     )
 
 
@@ -242,7 +246,8 @@ def writes() -> st.SearchStrategy[Write]:
     flags = st.sampled_from((False, False, False, False, True))
     one = one_write().map(lambda write: (write,))
     several = st.lists(one_write(), min_size=1, max_size=5).map(tuple)
-    return st.builds(Write, _branches(), one | several, flags, flags)
+    expected = st.sampled_from(("none", "none", "none", "none", "right", "stale"))
+    return st.builds(Write, _branches(), one | several, flags, flags, expected)
 
 
 def merges() -> st.SearchStrategy[Step]:
@@ -298,7 +303,7 @@ def maintenance() -> st.SearchStrategy[Step]:
         )
 
     return st.one_of(
-        st.builds(Compact, st.sampled_from((None, 1, 3))),
+        st.builds(Compact, st.sampled_from((None, 1, 3)), st.sampled_from((False, False, True))),
         keyed(Purge),
         keyed(Touch, st.sampled_from(_TIMES)),
         st.builds(Expire, _branches(), st.sampled_from(_TIMES)),
@@ -326,6 +331,7 @@ def reads() -> st.SearchStrategy[Step]:
         st.tuples(st.sampled_from(SPACES), _places()).flatmap(lambda pair: search(*pair)),
         st.builds(Diff, _places(), _places()),
         st.builds(Log, _places()),
+        st.just(Changes()),
         st.builds(Without, _places(), _places()),
     )
 
