@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -87,7 +88,9 @@ class Bundle:
             return self._names[found]
         here = _module(module)
         for used in sorted(_used(here.defined[name])):
-            if used in here.defined or used in here.imported:
+            if self._whole(here, used):
+                self._add_parts(here, here.defined[name], used)
+            elif used in here.defined or used in here.imported:
                 self.add((module, used), used)
         for used in sorted({n.id for n in ast.walk(here.defined[name]) if isinstance(n, ast.Name)}):
             if used in here.imported and not self._copied(here.imported[used][0]):
@@ -113,6 +116,26 @@ class Bundle:
         return "\n\n\n".join([imports, *unique]) + "\n"
 
     # ---------------------------------------------------------------------------------- symbols
+
+    def _whole(self, here: Module, name: str) -> str | None:
+        """The module of the suite that a name stands for, if it does."""
+        origin, own = here.imported.get(name, ("", ""))
+        if not self._copied(origin):
+            return None
+        if own:
+            there = _module(origin)
+            if own in there.defined or own in there.imported:
+                return None
+            origin = f"{origin}.{own}"
+        return origin if importlib.util.find_spec(origin) is not None else None
+
+    def _add_parts(self, here: Module, node: ast.AST, name: str) -> None:
+        """Take what a definition uses of a module of the suite."""
+        parts = [p for p in ast.walk(node) if isinstance(p, ast.Attribute) and _base(p) == name]
+        if len(parts) < sum(isinstance(p, ast.Name) and p.id == name for p in ast.walk(node)):
+            raise Unbundled(f"{name} stands for a whole module of the suite")
+        for part in parts:
+            self.add((str(self._whole(here, name)), part.attr), part.attr)
 
     def _copied(self, module: str) -> bool:
         return module.partition(".")[0] == SUITE or module in self._also
@@ -174,9 +197,12 @@ class Bundle:
     def _edits(self, module: Module, node: ast.AST) -> Iterator[tuple[tuple[int, int, int], str]]:
         """Places where another name must stand."""
         for part, local in _scoped(node, frozenset()):
-            if part.id in local:
-                continue
-            if part.id in module.defined or part.id in module.imported:
+            if isinstance(part, ast.Attribute):
+                whole = self._whole(module, _base(part)) if _base(part) not in local else None
+                if whole:
+                    new = self._names[self._found((whole, part.attr))]
+                    yield (part.lineno, part.col_offset, part.end_col_offset or 0), new
+            elif part.id not in local and (part.id in module.defined or part.id in module.imported):
                 try:
                     new = self._names.get(self._found((module.name, part.id)), part.id)
                 except Unbundled:
@@ -249,13 +275,20 @@ def _used(node: ast.AST) -> set[str]:
     return found
 
 
-def _scoped(node: ast.AST, local: frozenset[str]) -> Iterator[tuple[ast.Name, frozenset[str]]]:
-    """The names in a definition, each with those that are bound in the functions around it."""
+def _base(node: ast.Attribute) -> str:
+    """The name before the dot; "" where there is something else."""
+    return node.value.id if isinstance(node.value, ast.Name) else ""
+
+
+def _scoped(
+    node: ast.AST, local: frozenset[str]
+) -> Iterator[tuple[ast.Name | ast.Attribute, frozenset[str]]]:
+    """The names in a definition, and the attributes of names, with what is bound in the functions around."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
         local |= _bound(node)
     if isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
         local |= {n.id for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
-    if isinstance(node, ast.Name):
+    if isinstance(node, ast.Name) or (isinstance(node, ast.Attribute) and _base(node)):
         yield node, local
     for child in ast.iter_child_nodes(node):
         yield from _scoped(child, local)

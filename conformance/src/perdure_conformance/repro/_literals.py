@@ -47,7 +47,11 @@ def literal(value: Any, bundle: Bundle) -> str:
     if isinstance(value, Record):
         return _call(value, [column.name for column in type(value).TABLE.columns], bundle)
     if is_dataclass(value) or hasattr(type(value), "__struct_fields__"):
-        names = [f.name for f in fields(value)] if is_dataclass(value) else type(value).__struct_fields__
+        names = (
+            [f.name for f in fields(value) if f.init]
+            if is_dataclass(value)
+            else type(value).__struct_fields__
+        )
         return _call(value, names, bundle)
     text = _as_it_reads(value)
     return _parts(value, bundle) if text is None else text
@@ -61,8 +65,9 @@ def _parts(value: Any, bundle: Bundle) -> str:
     except (PerdureError, RecursionError):
         pass
     if type(value) in (list, tuple):
-        items = "".join(f"{literal(item, bundle)}, " for item in value)
-        return f"[{items}]" if type(value) is list else f"({items})"
+        items = [f"{literal(item, bundle)}," for item in value]
+        text = "\n".join(["", *items, ""]) if sum(map(len, items)) > 80 else " ".join(items)
+        return f"[{text}]" if type(value) is list else f"({text})"
     if type(value) is dict:
         pairs = "".join(f"{literal(k, bundle)}: {literal(v, bundle)}, " for k, v in value.items())
         return f"{{{pairs}}}"
@@ -111,4 +116,5 @@ def _call(value: Any, names: Iterable[str], bundle: Bundle) -> str:
 
 def _left_out(cell: Any) -> bool:
     """Whether a field of a structure need not be given; records have lists where nothing was given."""
-    return cell is None or cell == [] or type(cell).__name__ == "UnsetType"
+    empty = isinstance(cell, (list, tuple)) and not cell
+    return cell is None or empty or type(cell).__name__ == "UnsetType"

@@ -151,15 +151,19 @@ def main(
         finally:
             case.close()
     except AssertionError as failure:
-        for name in ("what", "expected", "got"):
-            print(f"{name}: {getattr(failure, name, failure)}")
+        told = (
+            ("what", "a condition"),
+            ("expected", "it holds"),
+            ("got", f"{type(failure).__name__}: {failure}"),
+        )
+        for name, plain in told:
+            print(f"{name}: {getattr(failure, name, plain)}")
         return 1
     except Exception as failure:
-        told = f"{type(failure).__name__}: {failure}"
-        name = type(failure).__name__
-        print(f"what: the calls below\nexpected: no error\ngot: {told}")
+        kind, got = type(failure).__name__, f"{type(failure).__name__}: {failure}"
+        print(f"what: the calls of the check\nexpected: no error\ngot: {got}")
         traceback.print_exc()
-        return 1 if name == error.partition(":")[0] and (name not in _OWN or told == error) else 2
+        return 1 if kind == error.partition(":")[0] and (kind not in _OWN or got == error) else 2
     finally:
         shutil.rmtree(root, ignore_errors=True)
     print("this failure is not there")
