@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import cast
 
+import msgspec
 import perdure
 import pytest
 from hypothesis import HealthCheck, given, settings
+from perdure import CommitRequest, Committed, Context, Increment, hookimpl
+from perdure.wrappers import Forward
+from perdure_conformance import Target
 from perdure_conformance.driver import Put, Step, Write
 from perdure_conformance.dump import dump
-from perdure_conformance.invariants import check_copy, differential, has_lost_history, same_dump
+from perdure_conformance.invariants import (
+    check_copy,
+    differential,
+    differential_run,
+    has_lost_history,
+    same_dump,
+)
+from perdure_conformance.machines import run_history
 from perdure_conformance.strategies import histories
 
 _RUNS = itertools.count()
@@ -52,3 +64,33 @@ def test_dumps_tell_stores_apart() -> None:
         differential((c,), [other])
         with pytest.raises(AssertionError, match="branches/main/rows/memories/0/tier"):
             same_dump(dump(a), dump(c), "a and c")
+
+
+class Forgetful(Forward):
+    """Loses what is added to counters."""
+
+    @hookimpl
+    def commit(self, ctx: Context, request: CommitRequest) -> Committed:
+        kept = [op for op in request.operations if not isinstance(op, Increment)]
+        return cast(
+            Committed, self.inner.commit(ctx=ctx, request=msgspec.structs.replace(request, operations=kept))
+        )
+
+
+def test_a_differential_run_finds_nothing_between_the_engines() -> None:
+    assert differential_run(["memory", "sqlite"], runs=3, steps=6) is None
+
+
+def test_a_differential_run_leaves_a_history_that_fails_again() -> None:
+    found = differential_run(["memory", Target.of("memory", wrap=(Forgetful,))], runs=2, steps=2)
+    assert found is not None
+    assert "Increment(" in str(found)
+    with perdure.open("memory://") as good:
+        run_history(good, found.history)
+    with perdure.open("memory://", wrap=[Forgetful]) as bad, pytest.raises(AssertionError):
+        run_history(bad, found.history)
+
+
+def test_a_differential_run_compares() -> None:
+    with pytest.raises(ValueError, match="two backends"):
+        differential_run(["memory"])
