@@ -118,16 +118,19 @@ def a_criss_cross_has_two_bases(case: Case) -> None:
 
 @check("ME-005", "ME-020", "ME-022", level="branches")
 def a_side_that_is_as_at_any_base_is_unchanged(case: Case) -> None:
-    """In a criss-cross, a row that one side left as at one base takes the other side's later change."""
-    store = case.store()
-    wrote(store, "row", tier=0, **FIXED)
-    lab = store.branch("lab")
-    mine, theirs = wrote(store, "row", tier=1, **FIXED), wrote(lab, "row", tier=2, **FIXED)
-    store.merge(f"@{theirs.id}", strategy="ours")
-    lab.merge(f"@{mine.id}", strategy="ours")
-    wrote(lab, "row", tier=3, **FIXED)
-    equal(store.merge("lab").conflicts, (), "the conflicts")
-    equal(store.memories["row"].tier, 3, "the tier, which only lab changed since the bases")
+    """In a criss-cross, a row that one side left as at one base takes the other side's later change, either way."""
+    for into in ("main", "lab"):
+        with case.new_store() as store:
+            wrote(store, "row", tier=0, **FIXED)
+            lab = store.branch("lab")
+            mine, theirs = wrote(store, "row", tier=1, **FIXED), wrote(lab, "row", tier=2, **FIXED)
+            store.merge(f"@{theirs.id}", strategy="ours")
+            lab.merge(f"@{mine.id}", strategy="ours")
+            target, source = (store, lab) if into == "main" else (lab, store)
+            wrote(source, "row", tier=3, **FIXED)
+            result = target.merge("lab" if into == "main" else "main")
+            equal(result.conflicts, (), f"the conflicts of a merge into {into}")
+            equal(target.memories["row"].tier, 3, f"the tier on {into}, which left it alone since the bases")
 
 
 @check("ME-006", level="branches")
