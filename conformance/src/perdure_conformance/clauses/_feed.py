@@ -24,14 +24,17 @@ from perdure_conformance.expect import equal, holds, refused
 #: How long a feed that follows may take to notice a commit, in seconds; nothing waits so long but a failure.
 PATIENCE = 30.0
 
+#: Rows of a commit that engines may hand on in several batches.
+LARGE = 2_500
+
 
 def commits_in(items: Sequence[FeedItem]) -> list[str]:
     """The ids of the commits that some items complete, in order."""
     return [item.batch.commit.id for item in items if item.batch is not None and item.batch.final]
 
 
-def branched(store: Store) -> dict[str, list[str]]:
-    """A history on four branches, with a merge and a large commit; branch → its own commits."""
+def branched(store: Store, large: int = 3) -> dict[str, list[str]]:
+    """A history on four branches, with a merge and one commit of many rows; branch → its own commits."""
     store.spaces.create("s", 1)
     with store.batch(commit_id="m0") as batch:
         batch.memories.put([Memory(id="b"), Memory(id="a")])
@@ -40,7 +43,7 @@ def branched(store: Store) -> dict[str, list[str]]:
     lab = store.branch("lab")
     store.memories.delete("a", commit_id="m1")
     lab.memories.put(Memory(id="a", title="lab"), commit_id="l0")
-    lab.memories.put([Memory(id=f"big{number:04}") for number in range(2_500)], commit_id="big")
+    lab.memories.put([Memory(id=f"big{number:04}") for number in range(large)], commit_id="big")
     deep = lab.branch("deep")
     deep.memories.delete("b", commit_id="d0")
     store.merge("deep", commit_id="m2", strategy="theirs")
@@ -72,7 +75,7 @@ def the_feed_has_every_commit_once(case: Case) -> None:
 def the_feed_has_what_each_commit_left(case: Case) -> None:
     """A commit in the feed has the rows that it left, deletions too, by table and key, each once and no others."""
     store = case.store()
-    own = branched(store)
+    own = branched(store, LARGE)
     changes: dict[str, list[Any]] = {}
     for item in store.changes():
         if item.batch is not None:
@@ -85,14 +88,14 @@ def the_feed_has_what_each_commit_left(case: Case) -> None:
     found = {id: [(c.table, c.key, c.row is None) for c in rows] for id, rows in changes.items()}
     equal(found["m1"], [("memories", ("a",), True)], "what a deletion changed")
     equal(found["d0"], [("memories", ("b",), True)], "what a deletion on a deep branch changed")
-    equal(len(found["big"]), 2_500, "how many rows a large commit changed")
+    equal(len(found["big"]), LARGE, "how many rows a large commit changed")
 
 
 @check("CO-042", "CO-043", level="branches")
 def the_feed_goes_on_from_any_item(case: Case) -> None:
     """A feed that is resumed at an item goes on with the first commit that was not complete there."""
     store = case.store()
-    branched(store)
+    branched(store, LARGE)
     items = list(store.changes())
     for place, item in enumerate(items):
         left = items[place + 1 :]
