@@ -6,6 +6,8 @@ Rules for all hooks:
 - Every hook is required, takes keyword arguments, and never returns None.
 - Only errors of the `PerdureError` tree leave a hook; a driver's error becomes `StorageError`,
   `CorruptStore`, `Busy` or `Unavailable` with the driver's text in `detail`.
+- Malformed arguments are refused with a kind of `InvalidInput`, or with `NotFound`, before anything changes;
+  `perdure.kit.checked` around a hook sees to that.
 - Hooks may be called from several threads at once. Iterators that they return belong to one thread,
   hold no lock or transaction between items, and may be dropped at any item.
 - A backend object serves one namespace, chosen when it was opened.
