@@ -1,15 +1,18 @@
 """Files: what is refused and left as it was, read-only stores, limits, damage."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import perdure
 import pytest
-from perdure import CommitRequest, Context, Put, Ref
+from perdure import CommitRequest, Context, Memory, Put, Ref
 from perdure_sqlite import plugin
+from perdure_sqlite._schema import ddl
 
 CTX = Context()
 NAMES = perdure.TABLES["memories"].names
@@ -99,6 +102,24 @@ def test_an_empty_file_becomes_a_store(path):
     backend = opened(path)
     put(backend, memory("a"))
     backend.close(ctx=None)
+
+
+def test_a_store_whose_creation_was_cut_short_is_created_anew(path, tmp_path):
+    """A process that dies, or power that goes, while the first pages are written leaves them and a journal."""
+    begun = tmp_path / "begun.db"
+    with closing(sqlite3.connect(begun, isolation_level=None)) as connection:
+        connection.execute("PRAGMA cache_size = 1")  # so that pages reach the file before the commit
+        connection.execute("BEGIN")
+        for statement in ddl():
+            connection.execute(statement)
+        for file in (begun, begun.with_name("begun.db-journal")):
+            shutil.copyfile(file, path.with_name(file.name.replace("begun.db", path.name)))
+    assert path.stat().st_size
+    with pytest.raises(perdure.NotFound):
+        perdure.open(f"sqlite:///{path}", mode="r")
+    with perdure.open(f"sqlite:///{path}") as store:
+        store.memories.put(Memory(id="a"))
+        assert store.verify().problems == ()
 
 
 def test_a_missing_file_or_namespace_is_not_found_read_only(path, store):

@@ -21,6 +21,9 @@ APPLICATION_ID = 0x70726475
 
 _MAGIC = b"SQLite format 3\0"
 
+#: How a rollback journal begins, and where it says how many pages the file had before.
+_JOURNAL, _PAGES_BEFORE = bytes.fromhex("d9d505f920a163d7"), slice(16, 20)
+
 
 @cache
 def ddl() -> tuple[str, ...]:
@@ -50,7 +53,7 @@ def inspect(path: Path, read_only: bool) -> bool:
             ) from None
     except OSError as error:
         raise StorageError(f"{str(path)!r} cannot be read: {error.strerror}", path=str(path)) from error
-    if empty:
+    if empty or _unborn(path):
         if read_only:
             raise NotFound(
                 f"there is no store {str(path)!r}; check the path, or write to it (mode='rw') to create it",
@@ -71,6 +74,19 @@ def inspect(path: Path, read_only: bool) -> bool:
             version=version,
         )
     return True
+
+
+def _unborn(path: Path) -> bool:
+    """Whether the file was being created when its process died, or is just now by another one.
+
+    Its pages are then those of a transaction that has not ended, which SQLite takes back to an empty file.
+    """
+    try:
+        with path.with_name(f"{path.name}-journal").open("rb") as journal:
+            header = journal.read(28)
+    except OSError:
+        return False
+    return header.startswith(_JOURNAL) and not any(header[_PAGES_BEFORE])
 
 
 def _marks(path: Path) -> tuple[int, int] | None:
