@@ -49,11 +49,12 @@ def rehearsal_of(case: Case, number: int) -> Rehearsal:
 
 @check(
     "UP-082",
+    "UP-081",
     "ER-004",
     level="power",
     needs=("persistent", "processes", "places", "strace"),
     kind="kill",
-    weight=1.2,
+    weight=0.6,
 )
 def a_failing_disk_leaves_the_commit_before(case: Case) -> None:
     """A write or sync that fails is a StorageError, the commit before is intact, and writing goes on later."""
@@ -77,7 +78,7 @@ def a_failing_disk_leaves_the_commit_before(case: Case) -> None:
     level="power",
     needs=("persistent", "processes", "places"),
     kind="kill",
-    weight=0.6,
+    weight=0.4,
 )
 def a_full_disk_leaves_the_commit_before(case: Case) -> None:
     """Where files may not grow any more, a write is a StorageError, and goes on when they may."""

@@ -31,7 +31,7 @@ def new_path(case: Case) -> Path:
     level="power",
     needs=("persistent", "processes", "places", "strace"),
     kind="kill",
-    weight=0.9,
+    weight=0.5,
 )
 def what_was_acknowledged_survives_a_loss_of_power(case: Case) -> None:
     """At each acknowledgement, the bytes that were synced by then hold everything acknowledged."""
@@ -51,7 +51,7 @@ def what_was_acknowledged_survives_a_loss_of_power(case: Case) -> None:
 
 
 @check(
-    "UP-081", level="power", needs=("persistent", "processes", "places", "strace"), kind="kill", weight=0.9
+    "UP-081", level="power", needs=("persistent", "processes", "places", "strace"), kind="kill", weight=0.5
 )
 def a_loss_of_power_leaves_whole_commits(case: Case) -> None:
     """At any moment, whatever part of what was not synced yet is on the disk, each commit is whole or not there."""

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from perdure import HistoryEvent, PerdureError, StorageError
 
 from perdure_conformance._processes import Child, spawn
-from perdure_conformance._target import Place
+from perdure_conformance._target import Place, Target
 from perdure_conformance.crash._acting import Rehearsal, judged
 from perdure_conformance.crash._acts import ACTS, Scene, ready
 from perdure_conformance.crash._trace import FAULTY, Strace, allow_tracing
@@ -80,8 +80,7 @@ def act_with_faults(
     """
     scene, act = Scene(place, namespace, events), ACTS[name]
     ready(scene, act)
-    if act.opens:  # what is tried is the act, and not the loading of the backend
-        place.open(f"{namespace}-other").close()
+    Target(place.url, place.plugin).describe()  # loads the backend: what is tried is the act
     allow_tracing()
     pipe.send("ready")
     pipe.recv()

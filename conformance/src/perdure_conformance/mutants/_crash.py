@@ -6,12 +6,23 @@ import threading
 from typing import Any
 
 import msgspec
-from perdure import Commit, CommitRequest, Committed, Context, Point, Ref, hookimpl, now_us
+from perdure import (
+    Commit,
+    CommitRequest,
+    Committed,
+    Context,
+    Point,
+    Ref,
+    Space,
+    StorageError,
+    hookimpl,
+    now_us,
+)
 from perdure.wrappers import Forward
 
 from perdure_conformance.mutants._base import Mutant, changed
 
-__all__ = ["MUTANTS", "AnswersEarly", "TornBatch"]
+__all__ = ["MUTANTS", "AnswersEarly", "FullDiskHidden", "FullDiskRaw", "TornBatch"]
 
 #: How many commits wait to be written together.
 WAITING = 8
@@ -48,6 +59,11 @@ class AnswersEarly(Forward):
             made = Commit(request.id, head.branch, head.seq + len(self._waiting), now_us())
             return Committed(made, Point(made.branch, made.seq, made.id, made.time), written=1)
 
+    @hookimpl
+    def list_spaces(self, ctx: Context) -> list[Space]:
+        spaces: list[Space] = self._backend.list_spaces(ctx=ctx)  # which no commit changes
+        return spaces
+
 
 class TornBatch(Forward):
     """Applies a batch of several operations in two commits."""
@@ -71,7 +87,31 @@ class TornBatch(Forward):
         return super().commit(ctx=ctx, request=request)
 
 
+class FullDiskHidden(Forward):
+    """Answers a commit that the disk refused as if it were there."""
+
+    @hookimpl
+    def commit(self, ctx: Context, request: CommitRequest) -> Committed:
+        try:
+            return super().commit(ctx=ctx, request=request)
+        except StorageError:
+            return Committed(None, super().resolve(ctx=ctx, ref=Ref(request.branch)))
+
+
+class FullDiskRaw(Forward):
+    """Lets the error of a full disk out as that of the language."""
+
+    @hookimpl
+    def commit(self, ctx: Context, request: CommitRequest) -> Committed:
+        try:
+            return super().commit(ctx=ctx, request=request)
+        except StorageError as error:
+            raise OSError(str(error)) from error
+
+
 MUTANTS = (
     Mutant("UP-081", AnswersEarly, ("persistent",)),
     Mutant("UP-081", TornBatch, ("persistent",)),
+    Mutant("UP-082", FullDiskHidden, ("persistent",)),
+    Mutant("UP-082", FullDiskRaw, ("persistent",)),
 )
