@@ -11,7 +11,22 @@ from typing import Any
 
 import pytest
 from perdure_conformance import Check, Result, Runner, Site, Status, Target, judge
+from perdure_conformance.driver import (
+    Copy,
+    Delete,
+    Elsewhere,
+    Find,
+    Merge,
+    Place,
+    Put,
+    Reopen,
+    Scene,
+    Second,
+    Update,
+    Write,
+)
 from perdure_conformance.repro import attach, file_name
+from perdure_conformance.strategies._histories import SETUP
 
 PART = "branches.a_fork_and_its_parent_do_not_see_each_other"
 
@@ -33,6 +48,20 @@ class Empty(Forward):
     @hookimpl
     def fetch(self, ctx, table, keys, at):
         return [None for key in keys]
+
+class Shy(Forward):
+    """Hides one row."""
+
+    @hookimpl
+    def select(self, ctx, query, at):
+        return (row for row in self.inner.select(ctx=ctx, query=query, at=at) if "late" not in row)
+
+class Counts(Forward):
+    """Counts one too many."""
+
+    @hookimpl
+    def count(self, ctx, table, where, at):
+        return self.inner.count(ctx=ctx, table=table, where=where, at=at) + 1
 
 class Breaks(Forward):
     """Has a bug."""
@@ -213,6 +242,42 @@ def test_an_error_of_the_program_itself_is_no_failure(tmp_path: Path) -> None:
     broken = entry.repro.replace("case.store()", "case.no_such_method()")
     code, told = run(broken, tmp_path)
     assert (code, "no_such_method" in told) == (2, True)
+
+
+HISTORY: tuple[Scene, ...] = (
+    *SETUP,
+    Merge(Place("a"), "main"),
+    Second(Write("b", (Update("memories", ("none",), {"tier": 1}),))),
+    Write("b", (Delete("memories", (("none",),), missing_ok=False), Put("memories", ({"id": "m9"},)))),
+    Reopen(True),
+    Find(Place("a"), "memories"),
+    Elsewhere(Write("main", (Put("memories", ({"id": "m1"},)),))),
+    Copy(),
+    Write("a", (Put("memories", ({"id": "late", "tags": ["x"]},)),)),
+)
+
+
+def test_a_history_becomes_its_calls_and_the_rows_that_should_be_there(tmp_path: Path) -> None:
+    check = Check("made_up", "walk", ("BR-005",), "core", frozenset(), "history", 1.0, "", lambda case: None)
+    target = wrapped("Shy", "sqlite")
+    result = Result(check, Status.FAILED, what="a history", expected="a", got="b", example=(HISTORY,))
+    attach(result, target)
+    assert ".merge('a', into='main'" in result.repro
+    assert "with suppress(NotFound):" in result.repro
+    assert "Scene" not in result.repro
+    code, told = run(result.repro, tmp_path)
+    assert (code, "what: all rows at a\n" in told) == (1, True), told
+    code, told = run(result.repro, tmp_path, "--plain")
+    assert (code, told) == (0, "this failure is not there\n")
+
+
+def test_a_history_that_fails_otherwise_is_played_again(tmp_path: Path) -> None:
+    check = Check("made_up", "walk", ("BR-005",), "core", frozenset(), "history", 1.0, "", lambda case: None)
+    result = Result(check, Status.FAILED, what="a history", expected="a", got="b", example=(HISTORY,))
+    attach(result, wrapped("Counts"))
+    assert "def play(" in result.repro
+    assert run(result.repro, tmp_path)[0] == 1
+    assert run(result.repro, tmp_path, "--plain")[0] == 0
 
 
 def test_what_no_program_can_show_is_said() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from perdure_conformance._results import Result, Status
 from perdure_conformance._target import Target
 from perdure_conformance.report import clean
+from perdure_conformance.repro._history import of_history
 from perdure_conformance.repro._programs import NoProgram, of_function, url_of
 
 __all__ = ["attach", "file_name"]
@@ -40,6 +41,8 @@ def attach(result: Result, target: Target) -> None:
     if result.check.kind in ("race", "kill"):
         result.repro_note = "no program: it depends on the order of things; see the notes, and run it again"
         return
+    if result.check.kind == "history" and result.example is not None and _kept_history(result, target):
+        return
     try:
         text = of_function(result, target)
     except NoProgram as why:
@@ -54,6 +57,18 @@ def attach(result: Result, target: Target) -> None:
     result.repro = text
     same = _WORD.sub("", f"what: {clean(result.what)}") in _WORD.sub("", told)
     result.repro_note = "" if same else "the program fails at another place"
+
+
+def _kept_history(result: Result, target: Target) -> bool:
+    """Keep a program of the calls of the history, if there is one and it fails; else the steps are played again."""
+    try:
+        text = of_history(result, (result.example or ((),))[0], target)
+    except NoProgram:
+        return False
+    if _run(text, target)[0] != 1:
+        return False
+    result.repro = text
+    return True
 
 
 def _run(text: str, target: Target) -> tuple[int, str]:

@@ -38,6 +38,8 @@ def literal(value: Any, bundle: Bundle) -> str:
     if isinstance(value, Filter):
         return _filter(value, bundle)
     if isinstance(value, np.ndarray):
+        if value.ndim == 1 and value.dtype.kind == "f" and np.isfinite(value).all():
+            return f"{bundle.add(('numpy', ''), 'np')}.array({value.tolist()!r}, {value.dtype.str!r})"
         shape = "" if value.ndim == 1 else f".reshape({value.shape!r})"
         return (
             f"{bundle.add(('numpy', ''), 'np')}.frombuffer({value.tobytes()!r}, {value.dtype.str!r}){shape}"
@@ -61,9 +63,15 @@ def _parts(value: Any, bundle: Bundle) -> str:
     """A value that Python does not read back from its representation: by the value codec, or part by part."""
     try:
         stored = encode(value)
+        if '"$array"' in stored and '"$graph"' not in stored and type(value) in (list, tuple, dict):
+            return _each(value, bundle)  # numbers can be read in a program, but not in the text of a value
         return f"{bundle.add(('perdure', 'values'), 'values')}.decode({stored!r})"
     except (PerdureError, RecursionError):
-        pass
+        return _each(value, bundle)
+
+
+def _each(value: Any, bundle: Bundle) -> str:
+    """A container, part by part."""
     if type(value) in (list, tuple):
         items = [f"{literal(item, bundle)}," for item in value]
         text = "\n".join(["", *items, ""]) if sum(map(len, items)) > 80 else " ".join(items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 from perdure_conformance._results import Result
@@ -12,6 +13,7 @@ from perdure_conformance._target import Target
 from perdure_conformance.report import clean
 from perdure_conformance.repro._bundle import Bundle, Unbundled
 from perdure_conformance.repro._literals import Unwritten, literal
+from perdure_conformance.repro._replay import play
 
 __all__ = ["NoProgram", "new_bundle", "of_function", "program", "url_of"]
 
@@ -28,12 +30,13 @@ def of_function(result: Result, target: Target) -> str:
     Raises:
         NoProgram: The function, its arguments, or the backend cannot be written down.
     """
-    by_example = result.body is not None and result.example is not None
-    function = result.body if by_example and result.body is not None else result.check.run
+    function: Callable[..., None] = result.check.run
+    if result.example is not None:  # a state machine leaves a history, and no function that takes it
+        function = result.body or play
     bundle = new_bundle(function.__module__)
     try:
         name = bundle.add((function.__module__, function.__name__), function.__name__)
-        drawn = [literal(value, bundle) for value in (result.example or ())] if by_example else []
+        drawn = [literal(value, bundle) for value in result.example or ()]
     except (Unbundled, Unwritten) as error:
         raise NoProgram(str(error)) from error
     if not drawn:
