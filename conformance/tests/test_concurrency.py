@@ -28,11 +28,13 @@ NOTICED: list[tuple[Any, str]] = [
     (mutants.HeadsKept, "reading.no_batch_is_seen_in_part"),
     (mutants.NamesCheckedEarly, "writing.one_claim_of_a_name_wins"),
     (mutants.SpaceOfOnesOwn, "writing.all_get_the_first_space"),
-    (mutants.ChangesPastTheEnd, "reading.an_export_is_of_one_moment"),
 ]
 
 #: Only with one of them.
-THREADS: list[tuple[Any, str]] = [(mutants.OneRequestAtATime, "threads_writing.no_increment_is_lost")]
+THREADS: list[tuple[Any, str]] = [
+    (mutants.OneRequestAtATime, "threads_writing.no_increment_is_lost"),
+    (mutants.ChangesPastTheEnd, "threads_reading.an_export_is_of_one_moment"),
+]
 PROCESSES: list[tuple[Any, str]] = [
     (mutants.LockOutlivesItsOwner, "processes_waiting.a_dead_writer_keeps_nobody_waiting")
 ]

@@ -27,8 +27,8 @@ BATCHES, LOOKS = 10, 8
 #: How often there is a compaction, which may write the whole store anew.
 COMPACTIONS = 3
 
-#: How often the head is looked at, until it moves, before the rest of an export is read.
-PATIENCE = 20
+#: How often the head is looked at, until it moves, before the next event of an export is read.
+PATIENCE = 5
 
 #: The memories that each batch writes.
 KEYS = ("m0", "m1", "m2")
@@ -397,12 +397,13 @@ def export(record: Recorder, store: Store) -> None:
 
 
 def exported(store: Store) -> tuple[list[str], list[str]]:
-    """The commits of main and of the other branch in an export, most of which is read when there are others."""
-    head, events = store.head(), store.export()
-    first = next(events)
-    for _ in range(PATIENCE):
-        if store.head() != head:
-            break
-    changes = [event for event in (first, *events) if isinstance(event, ChangeBatch) and event.final]
-    ids = [event.commit.id for event in changes]
+    """The commits of main and of the other branch in an export, which is read while there are others."""
+    ids = []
+    for event in store.export():
+        if isinstance(event, ChangeBatch) and event.final:
+            ids.append(event.commit.id)
+        head = store.head()
+        for _ in range(PATIENCE):
+            if store.head() != head:
+                break
     return [i for i in ids if i.startswith("main")], [i for i in ids if i.startswith("lab")]
