@@ -109,7 +109,7 @@ def a_kill_in_a_compaction_costs_no_row(case: Case) -> None:
     kill_acts(case, ["compact"])
 
 
-@check("UP-081", "UP-020", level="crash", needs=(*KILLING, "purge"), kind="kill", weight=0.4)
+@check("UP-081", level="crash", needs=(*KILLING, "purge"), kind="kill", weight=0.4)
 def a_kill_in_a_purge_costs_no_other_row(case: Case) -> None:
     """A process that dies in a purge changes no other row, and the purge can be made again."""
     kill_acts(case, ["purge"])

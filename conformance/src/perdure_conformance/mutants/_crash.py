@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import msgspec
 from perdure import (
     Commit,
     CommitRequest,
@@ -23,6 +22,9 @@ from perdure.wrappers import Forward
 from perdure_conformance.mutants._base import Mutant, changed
 
 __all__ = ["MUTANTS", "AnswersEarly", "FullDiskHidden", "FullDiskRaw", "TornBatch"]
+
+#: What a request has in place of an expected head where it expects none.
+UNSET = CommitRequest("", "", ()).expect_head
 
 #: How many commits wait to be written together.
 WAITING = 8
@@ -52,7 +54,7 @@ class AnswersEarly(Forward):
     @hookimpl
     def commit(self, ctx: Context, request: CommitRequest) -> Committed:
         with self._lock:
-            if len(self._waiting) >= WAITING or request.expect_head is not msgspec.UNSET:
+            if len(self._waiting) >= WAITING or request.expect_head is not UNSET:
                 return super().commit(ctx=ctx, request=request)
             self._waiting.append((ctx, request))
             head: Point = self._backend.resolve(ctx=ctx, ref=Ref(request.branch))
@@ -83,7 +85,7 @@ class TornBatch(Forward):
             self.inner.commit(
                 ctx=ctx, request=changed(request, id=f"{request.id}-half", operations=first, **plain)
             )
-            request = changed(request, operations=second, expect_head=msgspec.UNSET)
+            request = changed(request, operations=second, expect_head=UNSET)
         return super().commit(ctx=ctx, request=request)
 
 
