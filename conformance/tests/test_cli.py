@@ -97,6 +97,19 @@ def test_files_are_written_also_when_something_fails(run: Run, broken: str, tmp_
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_programs_are_written_and_fail(run: Run, broken: str, tmp_path: Path) -> None:
+    code, out, _ = run(
+        "conformance", broken, "--only", "a_fork_and_its_parent", "--repro", tmp_path / "programs"
+    )
+    (program,) = (tmp_path / "programs").iterdir()
+    assert (code, program.name, f"repro: {program}" in out) == (1, "repro_BR-004.py", True)
+    surroundings = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, program], env=surroundings, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "no commits today" in done.stdout) == (1, True)
+
+
 def test_an_empty_collection_fails(run: Run) -> None:
     code, out, _ = run("conformance", "memory", "--only", "no-such-check")
     assert (code, "no check was run" in out) == (1, True)

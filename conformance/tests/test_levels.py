@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 import perdure
 import pytest
-from perdure import Description, InvalidInput, Support, hookimpl
-from perdure.wrappers import Forward
+from perdure import Description, InvalidInput, Support
 from perdure_conformance import Case, Check, Result, Status, Target, judge
 from perdure_conformance.expect import Skipped
 from perdure_conformance.report import Report, Verdict
@@ -177,21 +176,17 @@ def test_checks_that_match_nothing_are_an_empty_run() -> None:
     assert made.problems == ("no check was run",)
 
 
-class Skips(Forward):
-    """A backend that ends whatever check touches it as if that could not run here."""
+class Skips(Plugin):
+    """A backend that ends whatever check opens it as if that could not run here."""
 
-    @hookimpl
-    def resolve(self, ctx: Any, ref: Any) -> Any:
-        raise Skipped("not here")
-
-    @hookimpl
-    def commit(self, ctx: Any, request: Any) -> Any:
+    def open(self, url: str, namespace: str, mode: str) -> Any:
         raise Skipped("not here")
 
 
 def test_a_backend_on_which_all_is_skipped_gets_no_level() -> None:
-    made = judge(Target.of("memory", wrap=(Skips,)), only=["BR-005"], seed=0)
-    assert (made.counts.ran, made.granted, made.exit_code) == (0, (), 1)
+    made = judge(Skips(), only=["branches.", "refs."], seed=0)
+    assert (made.counts.ran, made.counts.failed, made.granted, made.exit_code) == (0, 0, (), 1)
+    assert made.counts.skipped > 1
     assert made.problems == ("every check was skipped",)
 
 

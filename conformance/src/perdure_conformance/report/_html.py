@@ -141,7 +141,8 @@ def _failures(reports: Sequence[Report]) -> str:
 
 
 def _failure(report: Report, entry: Entry, spec: Specification) -> str:
-    again = f"perdure conformance {report.template} --profile {report.profile} --replay "
+    target = f"{report.plugin} --url '{report.template}'" if report.plugin else f"'{report.template}'"
+    again = f"perdure conformance {target} --profile {report.profile} --replay "
     facts = [(clause, spec[clause].text if clause in spec else "") for clause in entry.clauses]
     facts += [("looked at", entry.what), ("expected", entry.expected), ("got", entry.got)]
     facts += [("reason", entry.reason), ("example", entry.example), ("notes", "\n".join(entry.notes))]
