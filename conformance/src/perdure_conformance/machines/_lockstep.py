@@ -139,6 +139,8 @@ class Lockstep:
         if self._steps % 2:
             return [f"@{commit}", f"{line.name}@{node.seq}"]
         after = line.own[line.own.index(commit) + 1 :]
+        if self.model.gone:  # what a time below the floor means may not be known any more
+            return [f"@{commit}"]
         if after and self.model.graph.nodes[after[0]].time == node.time:  # that time means a later one
             return [f"@{commit}"]
         return [f"@{commit}", f"{line.name}@{format_time(node.time)}"]

@@ -45,7 +45,6 @@ class Model(Places):
         metrics: Checkpoint name → its metrics.
         spaces: Name → embedding space.
         counters: Row → (last access in microseconds, number of accesses).
-        gone: Commits that compaction may have made unreadable; None stands for the empty store.
     """
 
     def __init__(self) -> None:
@@ -53,7 +52,6 @@ class Model(Places):
         self.metrics: dict[str, Any] = {}
         self.spaces: dict[str, Space] = {}
         self.counters: dict[Entry, tuple[int, int]] = {}
-        self.gone: set[str | None] = set()
 
     # ------------------------------------------------------------------------------------ steps
 

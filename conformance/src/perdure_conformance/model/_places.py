@@ -16,11 +16,13 @@ class Places:
     Attributes:
         graph: All commits with whole snapshots, and the branches.
         checkpoints: Name → the number of the branch that it pins, and a commit id (None: the empty store).
+        gone: Commits that compaction may have made unreadable; None stands for the empty store.
     """
 
     def __init__(self) -> None:
         self.graph = Graph()
         self.checkpoints: dict[str, tuple[int, str | None]] = {}
+        self.gone: set[str | None] = set()
 
     def point(self, place: Place) -> tuple[int, str | None]:
         """The branch and the commit at a place; None: the empty store."""
@@ -51,6 +53,9 @@ class Places:
         if commit is None:
             return place.name
         node = self.graph.nodes[commit]
+        # What a time below the floor means may not be known any more.
+        if place.way == "time" and self.gone:
+            return f"@{commit}"
         # At the number of a fork, it is left open which of the two branches a point is of.
         if place.way == "commit" or any(line.fork == commit for line in self.graph.lines.values()):
             return f"@{commit}"
