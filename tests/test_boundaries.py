@@ -18,7 +18,7 @@ TABLE: dict[str, tuple[str, set[str], set[str]]] = {
     "backends/memory": ("perdure_memory", {"perdure"}, set()),
     "backends/sql": ("perdure_sql", {"perdure"}, {"sqlalchemy", "alembic"}),
     "backends/sqlite": ("perdure_sqlite", {"perdure", "perdure_sql"}, set()),
-    "conformance": ("perdure_conformance", {"perdure"}, {"hypothesis", "pytest"}),
+    "conformance": ("perdure_conformance", {"perdure"}, {"hypothesis", "msgspec", "pytest"}),
     "migrate": ("perdure_migrate", {"perdure"}, set()),
 }
 CONTRACT_TYPES = {"pyarrow", "numpy"}  # docs/decisions/0003-contract-types.md

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import perdure
+import perdure_memory
 import pytest
 from perdure import InvalidURL, Memory, PersistenceBackend, PluginError, hook_names, hookimpl
 from perdure._plugins import check, manager
@@ -34,6 +35,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_scheme_that_nobody_declares_says_what_to_install() -> None:
+    """HK-023."""
     with pytest.raises(InvalidURL, match="pip install perdure-nosuch"):
         perdure.open("nosuch://x")
 
@@ -45,10 +47,41 @@ def test_what_is_no_url(url: Any) -> None:
 
 
 def test_two_distributions_of_one_scheme_are_an_error_that_names_both(site: Path) -> None:
+    """HK-022."""
     distribution(site, "first-engine", "perdure.backends", "twice = a:plugin")
     distribution(site, "second-engine", "perdure.backends", "twice = b:plugin")
     with pytest.raises(PluginError, match="first-engine and second-engine"):
         perdure.open("twice://x")
+
+
+def test_a_plugin_object_needs_no_entry_point() -> None:
+    plugin = perdure_memory.MemoryPlugin()
+    with perdure.open("memory://mine", plugin=plugin) as store:
+        store.memories.put(Memory(id="m1"))
+        with perdure.open("memory://mine", plugin=plugin) as other:
+            assert [memory.id for memory in other.memories.scan()] == ["m1"]
+    with perdure.open("memory://mine") as installed:  # another object, and other stores
+        assert installed.memories.count() == 0
+
+
+def test_what_is_no_plugin_is_refused() -> None:
+    with pytest.raises(PluginError, match=r"it needs describe\(\) and open\(\)"):
+        perdure.open("memory://", plugin=object())  # type: ignore[arg-type]
+
+
+def test_hooks_can_be_had_without_a_store() -> None:
+    ctx = perdure.Context(principal="me")
+    hooks = perdure.open_hooks("memory://", namespace="n", wrap=[Forward])
+    assert [branch.name for branch in hooks.list_branches(ctx=ctx)] == ["main"]
+    assert hooks.close(ctx=ctx)
+    with pytest.raises(perdure.InvalidRef):
+        perdure.open_hooks("memory://", namespace="no name")
+
+
+def test_a_backend_says_what_it_is_without_a_store() -> None:
+    assert perdure.describe_backend("memory").name == "memory"
+    with pytest.raises(InvalidURL, match="pip install perdure-nosuch"):
+        perdure.describe_backend("nosuch")
 
 
 def test_a_plugin_that_fails_to_load_names_its_distribution(site: Path) -> None:

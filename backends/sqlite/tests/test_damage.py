@@ -124,6 +124,7 @@ def columns() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("row", [0, 1, 2])
 def test_a_changed_cell_is_noticed(path, golden, intact, expected, row):
+    """DM-084."""
     missed = []
     for table, column in columns():
         flip(path, intact, 0, 0)

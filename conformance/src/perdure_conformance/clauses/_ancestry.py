@@ -99,8 +99,7 @@ def the_base_of_a_fork_is_where_it_was_taken(case: Case) -> None:
 
 @check("ME-005", "ME-025", level="branches")
 def a_criss_cross_has_two_bases(case: Case) -> None:
-    """Where each branch merged the other's state before the merge, both states are bases; a field on which they
-    differ has no base."""
+    """Where each branch merged the other's earlier state, both are bases; a field on which they differ has none."""
     store = case.store()
     wrote(store, "row", tier=0, **FIXED)
     lab = store.branch("lab")

@@ -235,7 +235,7 @@ def parents_cross_forks_and_merges(case: Case) -> None:
     equal(found, expected, "the parents")
 
 
-@check("CO-010", level="branches")
+@check("CO-015", "CO-010", level="branches")
 def the_log_follows_first_parents(case: Case) -> None:
     """The log of any place is the chain of first parents from there, newest first, and ends at its limit."""
     store = case.store()
@@ -345,7 +345,7 @@ def commits_are_found_by_id(case: Case) -> None:
     equal(hooks.get_commits(ctx=case.ctx, ids=[]), [], "no commits")
 
 
-@check("CO-006", "CO-010")
+@check("CO-015", "CO-006", "CO-010")
 def own_commits_are_listed_between_numbers(case: Case) -> None:
     """The log hook gives a branch's own commits above one number and up to another, in the order asked."""
     hooks = case.hooks()

@@ -290,6 +290,7 @@ def a_search_stays_in_its_space_and_namespace(case: Case) -> None:
     filled(store, "t", "float32", "l2", {"a": [7, 0], "c": [0, 0]})
     filled(elsewhere, "s", "float32", "l2", {"a": [9, 0], "d": [0, 0]})
     equal(hits(store.vectors, [0, 0], space="s"), [("a", -1.0), ("b", -2.0)], "the hits in the one space")
+    equal(hits(store.vectors, [0, 0], 1, space="s"), [("a", -1.0)], "the nearest in the one space")
     equal(hits(store.vectors, [0, 0], space="t"), [("c", 0.0), ("a", -7.0)], "the hits in the other")
     equal(hits(elsewhere.vectors, [0, 0], space="s"), [("d", 0.0), ("a", -9.0)], "the hits elsewhere")
 

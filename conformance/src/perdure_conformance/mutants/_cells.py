@@ -242,13 +242,13 @@ def _replaced(value: Any) -> Any:
 
 
 MUTANTS = (
-    Mutant("DM-051", Float32Fields),
-    Mutant("DM-051", Milliseconds),
-    Mutant("DM-051", IntsThroughFloat),
+    Mutant("DM-035", Float32Fields),
+    Mutant("DM-035", Milliseconds),
+    Mutant("DM-035", IntsThroughFloat),
     Mutant("DM-030", SortedTags),
     Mutant("DM-023", NormalisedText),
-    Mutant("DM-051", StrippedText),
-    Mutant("DM-051", EmptyTextIsNull),
+    Mutant("DM-035", StrippedText),
+    Mutant("DM-035", EmptyTextIsNull),
     Mutant("DM-055", CreatedAtReset),
     Mutant("DM-023", CaseFoldedIds),
     Mutant("DM-081", PiecesSwapped),

@@ -93,11 +93,15 @@ class CountersOutlivePurge(Forward):
         self._kept: dict[tuple[str, Key], Counter] = {}
 
     @hookimpl
+    def touch(self, ctx: Context, table: str, keys: Sequence[Key], time: int) -> int:
+        touched = super().touch(ctx=ctx, table=table, keys=keys, time=time)
+        for counter in super().counters(ctx=ctx, table=table, keys=keys):
+            self._kept[table, counter.key] = counter
+        return touched
+
+    @hookimpl
     def counters(self, ctx: Context, table: str, keys: Sequence[Key]) -> list[Counter]:
-        found: list[Counter] = self.inner.counters(ctx=ctx, table=table, keys=keys)
-        for counter in found:
-            if counter.access_count:
-                self._kept[table, counter.key] = counter
+        found = super().counters(ctx=ctx, table=table, keys=keys)
         return [self._kept.get((table, counter.key), counter) for counter in found]
 
 
@@ -179,5 +183,5 @@ MUTANTS = (
     Mutant("UP-041", IngestInPieces),
     Mutant("UP-062", VerifySaysYes),
     Mutant("DM-006", NamespaceNotDropped, ("namespaces",)),
-    Mutant("DM-004", NamespacesUnlisted, ("namespaces",)),
+    Mutant("CA-001", NamespacesUnlisted, ("namespaces",)),
 )
