@@ -30,6 +30,10 @@ class Cursor(msgspec.Struct, frozen=True, array_like=True):
     after: tuple[Any, ...]
 
 
+# Made at import: two threads at once must not be the first to decode a type.
+_unpack = msgspec.msgpack.Decoder(Cursor).decode
+
+
 def _digest(table: str, where: Filter | None, order: Sequence[OrderTerm], view: str) -> str:
     shape = repr((table, None if where is None else to_dict(where), [str(term) for term in order], view))
     return blake2b(shape.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
@@ -57,7 +61,7 @@ def decode_cursor(
         if not isinstance(text, str):
             raise TypeError
         packed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        cursor = msgspec.msgpack.decode(packed, type=Cursor)
+        cursor = _unpack(packed)
     except (ValueError, TypeError, binascii.Error, msgspec.MsgspecError):
         raise InvalidInput("this is no page cursor; pass the `cursor` of the page before") from None
     if cursor.query != _digest(table, where, order, view) or not _fits(cursor, table, order):

@@ -143,6 +143,10 @@ def unpack(data: bytes, kind: type[_T], what: str) -> _T:
         ) from None
 
 
+# msgspec looks at a type when it first decodes one, and two threads that do so at once crash it: so now.
+for _kind in (Head, CommitRecord):
+    msgspec.msgpack.Decoder(_kind)
+
 _ROW_TYPES: dict[str, Any] = {
     "text": str | None,
     "int": int | None,
