@@ -25,21 +25,21 @@ class Verdict:
 
     Attributes:
         mutant: The broken backend.
-        results: Those of the checks that name its clause, on it.
+        results: Those of the checks that name its clause, on it, up to the first that noticed.
     """
 
     mutant: Mutant
     results: tuple[Result, ...]
 
     @property
-    def killers(self) -> tuple[Check, ...]:
-        """The checks that noticed."""
-        return tuple(result.check for result in self.results if result.status is Status.FAILED)
+    def killer(self) -> Check | None:
+        """The check that noticed."""
+        return next((result.check for result in self.results if result.status is Status.FAILED), None)
 
     @property
     def killed(self) -> bool:
         """Whether a check that names the clause noticed."""
-        return bool(self.killers)
+        return self.killer is not None
 
 
 def judge_mutants(
@@ -58,5 +58,16 @@ def judge_mutants(
         broken = replace(target, wrap=(*target.wrap, mutant.wrap))
         with Site(broken) as site:
             runner = Runner(site, profile=BRIEF, seed=seed, total=1.0)
-            named = [check for check in every if mutant.clause in check.clauses]
-            yield Verdict(mutant, tuple(runner.run(named)))
+            yield Verdict(mutant, tuple(_until_killed(runner, _named(mutant.clause, every))))
+
+
+def _named(clause: str, checks: list[Check]) -> list[Check]:
+    """The checks that name a clause; those that take no time of their own first."""
+    return sorted((check for check in checks if clause in check.clauses), key=lambda check: check.weight)
+
+
+def _until_killed(runner: Runner, checks: Iterable[Check]) -> Iterator[Result]:
+    for result in runner.run(checks):
+        yield result
+        if result.status is Status.FAILED:
+            return
