@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from perdure_conformance import Specification
 from perdure_conformance.clauses import AREAS, CHECKS
-from perdure_conformance.mutants import MUTANTS
+from perdure_conformance.mutants import MUTANTS, RACING
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,10 +54,11 @@ def test_checks_have_names_of_their_own_and_a_line_that_says_what_they_show() ->
 
 
 def test_mutants_break_clauses_that_there_are_and_say_how() -> None:
-    assert {mutant.clause for mutant in MUTANTS} <= Specification.load().keys()
-    counts = Counter(mutant.name for mutant in MUTANTS)
+    every = (*MUTANTS, *RACING)
+    assert {mutant.clause for mutant in every} <= Specification.load().keys()
+    counts = Counter(mutant.name for mutant in every)
     assert [name for name, count in counts.items() if count > 1] == []
-    assert [mutant.name for mutant in MUTANTS if not mutant.summary.endswith(".")] == []
+    assert [mutant.name for mutant in every if not mutant.summary.endswith(".")] == []
     assert len(MUTANTS) >= 40
 
 

@@ -1,4 +1,4 @@
-"""The golden vectors that the suite carries are those of the specification."""
+"""What is copied from the specification and the sources is current."""
 
 from __future__ import annotations
 
@@ -14,3 +14,10 @@ def test_the_copy_of_the_golden_values_is_current() -> None:
 
     assert GOLDEN.read_text(encoding="utf-8") == current_golden(), "run conformance/tools/copy_clauses.py"
     assert value_texts()["negative_zero"] == "-0.0"
+
+
+def test_the_page_of_mutants_is_current() -> None:
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+    from list_mutants import PAGE, current
+
+    assert PAGE.read_text(encoding="utf-8") == current(), "run conformance/tools/list_mutants.py"

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from perdure_conformance import Specification
-from perdure_conformance.mutants import MUTANTS
+from perdure_conformance.mutants import MUTANTS, RACING, Mutant
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/reference/mutants.md"
@@ -18,19 +18,25 @@ Each of these is a healthy backend with one thing broken, by a [wrapper](../../c
 A check that names the clause must notice: that is tried for every mutant, in every run of the tests. They show that a
 green report means something. What can be broken only inside an engine is tried in that engine's own tests.
 
-| mutant | what is broken | clause |
-|---|---|---|
 """
 
 
 def current() -> str:
     """What the page should say."""
     spec = Specification.load()
-    lines = [f"| {_words(m.name)} | {m.summary} | `{m.clause}` |" for m in MUTANTS]
-    clauses = sorted({mutant.clause for mutant in MUTANTS})
+    clauses = sorted({mutant.clause for mutant in (*MUTANTS, *RACING)})
     texts = "".join(f"- **{clause}** {spec[clause].text}\n" for clause in clauses)
-    body = "\n".join(lines)
-    return f"{HEAD}{body}\n\n{len(MUTANTS)} mutants. The clauses that they break:\n\n{texts}"
+    return (
+        f"{HEAD}{_table(MUTANTS)}\n"
+        "These show only when several threads or processes work at once, or when one of them dies:\n\n"
+        f"{_table(RACING)}\n"
+        f"{len(MUTANTS)} and {len(RACING)} mutants. The clauses that they break:\n\n{texts}"
+    )
+
+
+def _table(mutants: tuple[Mutant, ...]) -> str:
+    rows = "".join(f"| {_words(m.name)} | {m.summary} | `{m.clause}` |\n" for m in mutants)
+    return f"| mutant | what is broken | clause |\n|---|---|---|\n{rows}"
 
 
 def _words(name: str) -> str:

@@ -6,13 +6,22 @@ broken only inside an engine is tried in that engine's own tests.
 
 from __future__ import annotations
 
-from perdure_conformance.mutants import _cells, _commits, _history, _queries, _search, _upkeep
+from perdure_conformance.mutants import (
+    _cells,
+    _commits,
+    _concurrency,
+    _crash,
+    _history,
+    _queries,
+    _search,
+    _upkeep,
+)
 from perdure_conformance.mutants._base import Mutant
 from perdure_conformance.mutants._matrix import Verdict, judge_mutants
 
-__all__ = ["MUTANTS", "Mutant", "Verdict", "judge_mutants"]
+__all__ = ["MUTANTS", "RACING", "Mutant", "Verdict", "judge_mutants"]
 
-#: All mutants.
+#: Mutants that show in one thread, by the first examples of a check.
 MUTANTS: tuple[Mutant, ...] = (
     *_cells.MUTANTS,
     *_queries.MUTANTS,
@@ -21,3 +30,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *_search.MUTANTS,
     *_upkeep.MUTANTS,
 )
+
+#: Mutants that show when several threads or processes work at once, or when one of them dies.
+RACING: tuple[Mutant, ...] = (*_concurrency.MUTANTS, *_crash.MUTANTS)

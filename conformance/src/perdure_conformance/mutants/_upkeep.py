@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from perdure import (
+    At,
     Branch,
     ChangeBatch,
     Checkpoint,
@@ -20,10 +21,13 @@ from perdure import (
     IngestReport,
     Key,
     PurgeReport,
+    Ref,
+    Row,
     VerifyReport,
     hookimpl,
     uuid7,
 )
+from perdure.kit import owner_id
 from perdure.wrappers import Forward
 
 from perdure_conformance.mutants._base import Mutant, changed
@@ -83,6 +87,29 @@ class PurgeOnlyDeletes(Forward):
             request = CommitRequest(branch.name, uuid7(), [Delete(table, list(keys))])
             found += self.inner.commit(ctx=ctx, request=request).deleted
         return PurgeReport(keys=found)
+
+
+class PurgeLeavesVectors(Forward):
+    """Purges a row, and goes on showing the vectors that belong to it."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self._left: dict[Key, Row] = {}
+
+    @hookimpl
+    def purge(self, ctx: Context, table: str, keys: Sequence[Key]) -> PurgeReport:
+        spaces = [space.name for space in self.inner.list_spaces(ctx=ctx) if space.table == table]
+        vectors = [(space, owner_id(key)) for space in spaces for key in keys]
+        rows = self.inner.fetch(ctx=ctx, table="vectors", keys=vectors, at=Ref("main"))
+        self._left.update((key, row) for key, row in zip(vectors, rows, strict=True) if row is not None)
+        return super().purge(ctx=ctx, table=table, keys=keys)
+
+    @hookimpl
+    def fetch(self, ctx: Context, table: str, keys: Sequence[Key], at: At) -> list[Row | None]:
+        rows = super().fetch(ctx=ctx, table=table, keys=keys, at=at)
+        if table != "vectors":
+            return rows
+        return [self._left.get(key) if row is None else row for key, row in zip(keys, rows, strict=True)]
 
 
 class CountersOutlivePurge(Forward):
@@ -177,6 +204,7 @@ MUTANTS = (
     Mutant("UP-001", PinnedVersionEaten, ("compact",)),
     Mutant("UP-004", CompactDoesNothing, ("compact",)),
     Mutant("UP-020", PurgeOnlyDeletes, ("purge",)),
+    Mutant("UP-020", PurgeLeavesVectors, ("purge",)),
     Mutant("UP-020", CountersOutlivePurge, ("purge",)),
     Mutant("UP-040", IngestRenames),
     Mutant("UP-040", IngestWithoutCheckpoints),
