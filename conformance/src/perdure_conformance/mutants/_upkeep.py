@@ -100,8 +100,9 @@ class PurgeLeavesVectors(Forward):
     def purge(self, ctx: Context, table: str, keys: Sequence[Key]) -> PurgeReport:
         spaces = [space.name for space in self.inner.list_spaces(ctx=ctx) if space.table == table]
         vectors = [(space, owner_id(key)) for space in spaces for key in keys]
-        rows = self.inner.fetch(ctx=ctx, table="vectors", keys=vectors, at=Ref("main"))
-        self._left.update((key, row) for key, row in zip(vectors, rows, strict=True) if row is not None)
+        for branch in self.inner.list_branches(ctx=ctx):
+            rows = self.inner.fetch(ctx=ctx, table="vectors", keys=vectors, at=Ref(branch.name))
+            self._left.update((key, row) for key, row in zip(vectors, rows, strict=True) if row is not None)
         return super().purge(ctx=ctx, table=table, keys=keys)
 
     @hookimpl
