@@ -10,6 +10,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cache, lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -20,8 +21,9 @@ from sqlalchemy.dialects import registry
 __all__ = ["Dialect", "Statement", "sql_dialect"]
 
 
+@cache
 def sql_dialect(name: str, paramstyle: str) -> sa.Dialect:
-    """SQLAlchemy's dialect of that name, compiling to a parameter style."""
+    """SQLAlchemy's dialect of that name, compiling to a parameter style; the same for all stores."""
     make: type[sa.Dialect] = registry.load(name)
     return make(paramstyle=paramstyle)  # type: ignore[call-arg]
 
@@ -43,6 +45,13 @@ class Statement:
             self.bind = lambda values: (values[only],)
         else:
             self.bind = itemgetter(*names)
+
+
+@lru_cache(maxsize=2_000)  # filter shapes are the caller's, so bound what they cost
+def _compiled(text: str, dialect: sa.Dialect) -> Statement:
+    """One compilation for all stores that are opened, which take most of their time to open otherwise."""
+    compiled = sa.text(text).compile(dialect=dialect)
+    return Statement(str(compiled), compiled.positiontup)
 
 
 def _nothing(_values: Mapping[str, Any]) -> tuple[()]:
@@ -74,10 +83,9 @@ class Dialect(ABC):
         """The statement for SQL text with ``:name`` parameters, compiled at its first use."""
         found = self._compiled.get(text)
         if found is None:
-            compiled = sa.text(text).compile(dialect=self._sqlalchemy)
-            found = Statement(str(compiled), compiled.positiontup)
+            found = _compiled(text, self._sqlalchemy)
             with self._lock:
-                if len(self._compiled) > 2000:  # filter shapes are the caller's, so bound what they cost
+                if len(self._compiled) > 2_000:
                     self._compiled.clear()
                 self._compiled[text] = found
         return found
@@ -88,7 +96,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def bind_keys(self, keys: Sequence[Key]) -> Any:
-        """The value of ``:keys``; raises `UnicodeEncodeError` where a key cannot be stored text."""
+        """The value of ``:keys``."""
 
     @abstractmethod
     def instr(self, text: str, part: str) -> str:
