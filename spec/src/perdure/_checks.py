@@ -11,6 +11,7 @@ import numpy as np
 
 from perdure._errors import InvalidInput, NotFound
 from perdure._schema import TABLES
+from perdure._show import shown
 
 __all__ = ["check_choice", "check_flag", "check_path", "check_tables", "check_text", "check_whole"]
 
@@ -21,7 +22,7 @@ _ENOUGH = 2**62
 def check_whole(number: Any, what: str, least: int = 0) -> int:
     """An int (numpy's too, no bool) of at least `least`, cut to what an engine can take."""
     if isinstance(number, (bool, np.bool_)) or not isinstance(number, (int, np.integer)) or number < least:
-        raise InvalidInput(f"{what} is a whole number from {least}, not {number!r:.80}")
+        raise InvalidInput(f"{what} is a whole number from {least}, not {shown(number)}")
     return min(int(number), _ENOUGH)
 
 
@@ -43,7 +44,7 @@ def check_choice(word: Any, what: str, known: Iterable[str]) -> str:
     """One of some words."""
     known = tuple(known)
     if not isinstance(word, str) or word not in known:
-        raise InvalidInput(f"{what} is one of {', '.join(map(repr, known))}, not {word!r:.80}")
+        raise InvalidInput(f"{what} is one of {', '.join(map(repr, known))}, not {shown(word)}")
     return str.__str__(word)
 
 
@@ -57,7 +58,7 @@ def check_path(path: Any, what: str) -> Path:
     except UnicodeEncodeError:
         plain = False
     if not plain:
-        raise InvalidInput(f"{what} {path!r:.80} holds a character that no file name may hold")
+        raise InvalidInput(f"{what} {shown(path)} holds a character that no file name may hold")
     return found
 
 
@@ -74,5 +75,5 @@ def check_tables(names: Any) -> tuple[str, ...] | None:
     found = tuple(names)
     for name in found:
         if not isinstance(name, str) or name not in TABLES:
-            raise NotFound(f"there is no table {name!r:.80}; the tables are {', '.join(TABLES)}")
+            raise NotFound(f"there is no table {shown(name)}; the tables are {', '.join(TABLES)}")
     return tuple(map(str.__str__, found))

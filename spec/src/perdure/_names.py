@@ -23,6 +23,7 @@ from uuid import UUID
 import msgspec
 
 from perdure._errors import InvalidInput, InvalidRecord, InvalidRef
+from perdure._show import shown
 
 __all__ = [
     "MAIN",
@@ -79,9 +80,8 @@ def check_name(name: object, what: str = "name") -> str:
             than letters, digits, ``.``, ``_``, ``/`` and ``-``.
     """
     if not isinstance(name, str) or len(name) > NAME_LIMIT or not _NAME.fullmatch(name):
-        shown = repr(name)[:80]
         raise InvalidRef(
-            f"{what} {shown} is not allowed: use 1 to {NAME_LIMIT} of the characters A-Z a-z 0-9 . _ / -"
+            f"{what} {shown(name)} is not allowed: use 1 to {NAME_LIMIT} of the characters A-Z a-z 0-9 . _ / -"
         )
     return str.__str__(name)  # engines get no subclass of str
 
@@ -134,9 +134,9 @@ def parse_time(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except (ValueError, TypeError):
-        raise InvalidInput(f"{text!r:.80} is no ISO 8601 time; write it like 2026-11-20T12:00Z") from None
+        raise InvalidInput(f"{shown(text)} is no ISO 8601 time; write it like 2026-11-20T12:00Z") from None
     if moment.tzinfo is None:
-        raise InvalidInput(f"time {text!r:.80} has no zone; add Z or an offset")
+        raise InvalidInput(f"time {shown(text)} has no zone; add Z or an offset")
     return to_us(moment)
 
 

@@ -19,6 +19,7 @@ from perdure._capabilities import Description
 from perdure._errors import InvalidInput, InvalidURL, PerdureError, PluginError
 from perdure._hooks import PROJECT, PersistenceBackend
 from perdure._names import check_name
+from perdure._show import shown
 from perdure._types import Context
 
 __all__ = [
@@ -136,7 +137,7 @@ def open_backend(
 ) -> tuple[object, Description]:
     """Open the backend that the URL's scheme, or else `plugin`, names, inside its wrappers (the last is outermost)."""
     if not isinstance(url, str) or "://" not in url:
-        raise InvalidURL(f"{url!r:.80} is no store URL; write it like sqlite:///agent.db or memory://")
+        raise InvalidURL(f"{shown(url)} is no store URL; write it like sqlite:///agent.db or memory://")
     scheme = url.partition("://")[0]
     if plugin is None:
         plugin = load(BACKENDS, scheme)
@@ -257,6 +258,6 @@ def split_url(url: str) -> tuple[str, str]:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise InvalidURL(f"{url!r:.80} is no URL: {error}") from None
+        raise InvalidURL(f"{shown(url)} is no URL: {error}") from None
     host = parts.hostname or ""
     return parts.scheme, f"{parts.scheme}://{host}{parts.path}"

@@ -17,6 +17,7 @@ from perdure._errors import InvalidRecord, NotFound
 from perdure._payload import PayloadWriter
 from perdure._records import RECORDS, Record
 from perdure._schema import TABLES, Row, Table
+from perdure._show import shown
 from perdure._types import Key, Space
 
 __all__ = ["RowCodec", "encode_key", "encode_keys"]
@@ -102,7 +103,7 @@ class RowCodec:
         if not isinstance(record.space, str):
             raise InvalidRecord(f"vectors.space must be text, not {type(record.space).__name__}")
         space = spaces(record.space)
-        return vector_bytes(cell, space.dim, space.dtype, space.metric, f"vector {str(record.id)[:80]!r}")
+        return vector_bytes(cell, space.dim, space.dtype, space.metric, f"vector {shown(record.id)}")
 
     def encode_fields(
         self, fields: Mapping[str, Any], payloads: PayloadWriter, space: Space | None = None
@@ -179,7 +180,7 @@ def codec(name: str) -> RowCodec:
         NotFound: There is no such table.
     """
     if not isinstance(name, str) or name not in TABLES:
-        raise NotFound(f"there is no table {name!r:.80}; the tables are {', '.join(TABLES)}")
+        raise NotFound(f"there is no table {shown(name)}; the tables are {', '.join(TABLES)}")
     return _codec(name)
 
 
@@ -199,7 +200,7 @@ def encode_key(table: Table, key: Any) -> Key:
         parts = ()
     if len(parts) != len(table.key):
         shape = table.key[0] if len(table.key) == 1 else f"({', '.join(table.key)})"
-        raise InvalidRecord(f"a key of {table.name} is {shape}, not {key!r:.80}")
+        raise InvalidRecord(f"a key of {table.name} is {shape}, not {shown(key)}")
     checks = _key_encoders(table.name)
     return tuple(check(part) for check, part in zip(checks, parts, strict=True))
 

@@ -23,6 +23,7 @@ from perdure._plugins import Plugin, WrapperSpec, open_backend, split_url
 from perdure._readers import EngineReader
 from perdure._rows import codec, encode_keys
 from perdure._session import Session
+from perdure._show import shown
 from perdure._sinks import CommitSink, Options, clean, commit, said
 from perdure._tables import Tables
 from perdure._types import (
@@ -40,6 +41,7 @@ from perdure._types import (
 )
 from perdure._views import Batch, Snapshot, Transaction
 from perdure.filters import F
+from perdure.kit import check_events
 
 __all__ = ["Batch", "Snapshot", "Store", "Transaction", "open", "restore"]
 
@@ -419,7 +421,7 @@ class Store(Tables):
         """
         check_flag(follow, "follow")
         if isinstance(poll, bool) or not isinstance(poll, (int, float)) or not 0 < poll <= 86_400:
-            raise InvalidInput(f"poll is a number of seconds above 0, up to a day, not {poll!r:.80}")
+            raise InvalidInput(f"poll is a number of seconds above 0, up to a day, not {shown(poll)}")
         return history.feed(self._session.hook, self._session.ctx, since, follow=follow, poll=poll)
 
     def export(self) -> Iterator[HistoryEvent]:
@@ -435,9 +437,7 @@ class Store(Tables):
         """
         if isinstance(events, (str, bytes)) or not isinstance(events, Iterable):
             raise InvalidRecord(f"ingest takes an iterable of events, not {type(events).__name__}")
-        report: IngestReport = self._session.hook.ingest(
-            ctx=self._session.ctx, events=history.checked(events)
-        )
+        report: IngestReport = self._session.hook.ingest(ctx=self._session.ctx, events=check_events(events))
         return report
 
     def backup(self, path: str | Path, *, overwrite: bool = False) -> Path:

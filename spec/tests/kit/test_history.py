@@ -238,8 +238,8 @@ def test_ingest_is_atomic_and_refuses_contradictions(storage: Any, store: Any, d
     commit = Commit("x", main.id, 1, 1)
     for bad, error in (
         ([ChangeBatch(commit, ())], Conflict),
-        ([main, ChangeBatch(commit, (), final=False)], Conflict),
-        ([main, ChangeBatch(commit, ()), ChangeBatch(Commit("y", main.id, 1, 1), ())], Conflict),
+        ([main, ChangeBatch(commit, (), final=False)], InvalidRecord),
+        ([main, ChangeBatch(commit, ()), ChangeBatch(Commit("y", main.id, 1, 1), ())], InvalidRecord),
         ([Chunk("ab", b"x")], InvalidRecord),
         (["nonsense"], InvalidRecord),
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyarrow as pa
 from perdure import (
@@ -39,7 +39,7 @@ from perdure import (
     hookimpl,
 )
 from perdure.filters import Filter
-from perdure.kit import checked, chunk_digest, known_table
+from perdure.kit import check_of, chunk_digest
 
 from perdure_sql import _branches as branches
 from perdure_sql._commit import Committer, load_spaces
@@ -88,18 +88,19 @@ def open_namespace(database: Database, name: str, *, create: bool) -> int:
     return number
 
 
-def _guarded(hook: Callable[_P, _T]) -> Callable[_P, _T]:
+def _guarded(hook: Callable[Concatenate[Any, _P], _T]) -> Callable[Concatenate[Any, _P], _T]:
     """Malformed arguments never reach a hook; driver errors never leave it, nor an iterator that it returns."""
-    hook = checked(hook)
+    lazy = str(hook.__annotations__["return"]).startswith("Iterator")
+    check = check_of(hook.__name__)
 
     @functools.wraps(hook)
-    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        backend: Any = args[0]
+    def call(backend: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
-            result = hook(*args, **kwargs)
+            check(*args, **kwargs)
+            result = hook(backend, *args, **kwargs)
         except backend.driver_errors as error:
             raise backend.translate(error) from error
-        return backend.guard(result) if isinstance(result, Iterator) else result
+        return backend.guard(result) if lazy else result
 
     return call
 
@@ -148,7 +149,7 @@ class SqlBackend:
     @_guarded
     def touch(self, ctx: Context, table: str, keys: Sequence[Key], time: int) -> int:
         with self._database.writing(ctx) as session:
-            return touch(session, self._ns, known_table(table), keys, time)
+            return touch(session, self._ns, TABLES[table], keys, time)
 
     # ---------------------------------------------------------------------------------------- reading
 
@@ -161,7 +162,7 @@ class SqlBackend:
     @hookimpl
     @_guarded
     def fetch(self, ctx: Context, table: str, keys: Sequence[Key], at: At) -> list[Row | None]:
-        reader = self._readers[known_table(table).name]
+        reader = self._readers[table]
         if len(keys) == 1:
             session = self._database.take()
             try:
@@ -178,7 +179,7 @@ class SqlBackend:
     @hookimpl
     @_guarded
     def versions(self, ctx: Context, table: str, keys: Sequence[Key], at: At) -> list[str | None]:
-        reader = self._readers[known_table(table).name]
+        reader = self._readers[table]
         with self._database.snapshot() as session:
             where = place(session, self._ns, at)
             found = reader.closest(session, self._ns, where.branch, where.point.seq, keys)
@@ -194,7 +195,7 @@ class SqlBackend:
     @_guarded
     def counters(self, ctx: Context, table: str, keys: Sequence[Key]) -> list[Counter]:
         with self._database.reading() as session:
-            found = read_counters(session, self._ns, known_table(table), keys)
+            found = read_counters(session, self._ns, TABLES[table], keys)
         return [Counter(table, key, *found.get(key, (None, 0))) for key in keys]
 
     @hookimpl
@@ -210,7 +211,7 @@ class SqlBackend:
     @hookimpl
     @_guarded
     def count(self, ctx: Context, table: str, where: Filter | None, at: At) -> int:
-        return self._queries.count(known_table(table), where, at)
+        return self._queries.count(TABLES[table], where, at)
 
     @hookimpl
     @_guarded
@@ -355,7 +356,7 @@ class SqlBackend:
     @_guarded
     def purge(self, ctx: Context, table: str, keys: Sequence[Key]) -> PurgeReport:
         with self._database.writing(ctx) as session:
-            return purge(session, self._ns, known_table(table), keys)
+            return purge(session, self._ns, TABLES[table], keys)
 
     # -------------------------------------------------------------------------------------- namespaces
 

@@ -10,7 +10,6 @@ from perdure.filters import Counters
 from perdure_sql._codec import columns, key_text, quote, record_hash
 from perdure_sql._database import Session
 from perdure_sql._query import read_counters
-from perdure_sql._rows import storable
 from perdure_sql._tables import OPEN
 
 __all__ = ["store_counters", "touch"]
@@ -20,7 +19,7 @@ _CHUNK = 500
 
 def touch(session: Session, ns: int, table: Table, keys: Sequence[Key], time: int) -> int:
     """Count one read of each row that exists on any branch."""
-    wanted = list(dict.fromkeys(filter(storable, keys)))
+    wanted = list(dict.fromkeys(keys))
     counted = 0
     for start in range(0, len(wanted), _CHUNK):
         live = _existing(session, ns, table, wanted[start : start + _CHUNK])

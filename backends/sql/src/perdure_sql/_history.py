@@ -11,7 +11,6 @@ from perdure import TABLES, Change, ChangeBatch, Commit, HistoryExpired, Key, Ta
 from perdure_sql._codec import columns, commit_of, decoder
 from perdure_sql._database import Database
 from perdure_sql._places import COMMITS, branch_number, pinned
-from perdure_sql._rows import storable
 
 __all__ = ["History"]
 
@@ -65,7 +64,7 @@ class History:
         found: dict[str, Commit] = {}
         with self._database.reading() as session:
             source, (part,) = session.dialect.key_source(1)
-            keys = [(id_,) for id_ in dict.fromkeys(ids) if storable((id_,))]
+            keys = [(id_,) for id_ in dict.fromkeys(ids)]
             for start in range(0, len(keys), _PAGE):
                 bound = session.dialect.bind_keys(keys[start : start + _PAGE])
                 text = COMMITS.replace("FROM commits c", f"FROM {source} CROSS JOIN commits c")

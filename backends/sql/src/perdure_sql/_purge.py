@@ -14,7 +14,6 @@ from perdure_sql._codec import commit_cells, commit_of, key_text, quote, record_
 from perdure_sql._commit import load_spaces
 from perdure_sql._database import Session
 from perdure_sql._places import COMMITS
-from perdure_sql._rows import storable
 
 __all__ = ["Markers", "digests", "drop_chunks", "forget_picks", "purge"]
 
@@ -63,7 +62,7 @@ def purge(session: Session, ns: int, table: Table, keys: Sequence[Key]) -> Purge
     bound = [name for name, space in load_spaces(session, ns).items() if space.table == table.name]
     found = versions = vectors = 0
     payloads: set[str] = set()
-    wanted = list(dict.fromkeys(filter(storable, keys)))
+    wanted = list(dict.fromkeys(keys))
     for key in wanted:
         count = _erase(session, ns, table, key, payloads)
         markers.add(table.name, key, time)

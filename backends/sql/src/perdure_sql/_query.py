@@ -9,16 +9,15 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from perdure import At, Key, Query, Row, Table
+from perdure import TABLES, At, Key, Query, Row, Table
 from perdure.filters import Counters, Filter, Matcher, columns_of, matcher, sort_key, uses_counters
-from perdure.kit import batch_of, known_table, project
+from perdure.kit import batch_of, project
 
 from perdure_sql._arms import after, arm_params, arms_sql, order_sql, whole_count
 from perdure_sql._codec import columns, decoder, key_text
 from perdure_sql._database import Database, Session
 from perdure_sql._filter import Pushed, push
 from perdure_sql._places import Arm, Place, place
-from perdure_sql._rows import storable
 
 __all__ = ["Plan", "Queries", "read_counters"]
 
@@ -66,7 +65,7 @@ class Queries:
 
     def scan(self, query: Query, at: At) -> Iterator[pa.RecordBatch]:
         """The same rows as record batches."""
-        table = known_table(query.table)
+        table = TABLES[query.table]
         schema = project(table, query.columns)
         pages = self._pages(query, at, _PAGE)
         first = next(pages, [])
@@ -92,7 +91,7 @@ class Queries:
     # ------------------------------------------------------------------------------------------ pages
 
     def _pages(self, query: Query, at: At, size: int) -> Iterator[list[Row]]:
-        table = known_table(query.table)
+        table = TABLES[query.table]
         plan = self.plan(table, query.where)
         return _Reader(self._database, self._ns, table, query, plan, at).pages(size)
 
@@ -244,7 +243,7 @@ def _batches(schema: pa.Schema, rows: list[Row]) -> Iterator[pa.RecordBatch]:
 def read_counters(session: Session, ns: int, table: Table, keys: Sequence[Key]) -> dict[Key, Counters]:
     """The read counters of those keys that were touched."""
     found: dict[Key, Counters] = {}
-    names = {key_text(key): key for key in keys if storable(key)}
+    names = {key_text(key): key for key in keys}
     source, (part,) = session.dialect.key_source(1)
     texts = list(names)
     for start in range(0, len(texts), _PAGE):

@@ -13,7 +13,7 @@ from perdure_sql._database import Session
 from perdure_sql._dialect import Dialect, Statement
 from perdure_sql._tables import HEAD
 
-__all__ = ["Found", "RowReader", "storable"]
+__all__ = ["Found", "RowReader"]
 
 #: Keys looked up by one statement.
 _CHUNK = 2_000
@@ -35,6 +35,7 @@ class RowReader:
         self.dialect = dialect
         self.decode: Callable[[Sequence[Any]], Row] = decoder(table)
         self._width = len(table.key)
+        self._marks = [f"k{i}" for i in range(self._width)]
         self._on = " AND ".join(f"v.{quote(name)} = :k{i}" for i, name in enumerate(table.key))
 
     @cached_property
@@ -65,11 +66,9 @@ class RowReader:
 
         None says that this was not enough to tell; no row's columns are empty, so a tombstone is ``()``.
         """
-        values: dict[str, Any] = {"ns": ns}
-        for i, part in enumerate(key):
-            values[f"k{i}"] = part
+        values: dict[str, Any] = dict(zip(self._marks, key, strict=True), ns=ns)
         if isinstance(at, Point):
-            if not 0 <= at.seq < HEAD:
+            if at.seq >= HEAD:
                 return None
             values["id"], values["seq"] = at.branch, at.seq
             statement = self.at_point
@@ -80,10 +79,7 @@ class RowReader:
             lead = 1
         else:
             return None
-        try:
-            cells = session.raw.execute(statement.sql, statement.bind(values)).fetchone()
-        except UnicodeEncodeError:
-            return None
+        cells = session.raw.execute(statement.sql, statement.bind(values)).fetchone()
         if cells is None or (lead == 3 and not cells[1] <= at.seq <= cells[2]):
             return None
         return () if cells[0] else self.decode(cells[lead:])
@@ -105,7 +101,7 @@ class RowReader:
             return best
         width, text = self._width, self._many(seq)
         for start in range(0, len(keys), _CHUNK):
-            bound = self._bind(keys[start : start + _CHUNK])
+            bound = self.dialect.bind_keys(keys[start : start + _CHUNK])
             for cells in session.run_with(text, {"keys": bound, "ns": ns, "branch": branch, "seq": seq}):
                 key = cells[_LEAD : _LEAD + width]
                 known = best.get(key)
@@ -113,19 +109,10 @@ class RowReader:
                     best[key] = cells
         return best
 
-    def _bind(self, keys: Sequence[Key]) -> Any:
-        try:
-            return self.dialect.bind_keys(keys)
-        except UnicodeEncodeError:  # a lone surrogate: no stored key has one
-            return self.dialect.bind_keys([key for key in keys if storable(key)])
-
     def _single(self, session: Session, ns: int, branch: int, seq: int, key: Key) -> dict[Key, Found]:
         values = {f"k{i}": part for i, part in enumerate(key)}
         text = self._closest_head if seq >= HEAD else self._closest_at
-        try:
-            cells = session.run_with(text, {"ns": ns, "branch": branch, "seq": seq, **values}).fetchone()
-        except UnicodeEncodeError:
-            return {}
+        cells = session.run_with(text, {"ns": ns, "branch": branch, "seq": seq, **values}).fetchone()
         return {} if cells is None else {key: cells}
 
     @cached_property
@@ -160,12 +147,3 @@ class RowReader:
 
     def _upto(self, seq: int) -> str:
         return "l.upto" if seq >= HEAD else f"{self.dialect.least}(l.upto, :seq)"
-
-
-def storable(key: Key) -> bool:
-    """Whether a key is text that can be stored: it has no lone surrogate."""
-    try:
-        "".join(key).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from perdure._errors import InvalidFilter
+from perdure._show import shown
 from perdure.filters._fields import member_of
 from perdure.filters._path import format_path, parse_path
 from perdure.filters._tree import (
@@ -165,7 +166,7 @@ def _literal(value: Any) -> Any:
         return datetime.fromisoformat(text)
     except (TypeError, ValueError):
         raise InvalidFilter(
-            f'$date takes an ISO 8601 text such as "2026-11-20T12:00Z", not {text!r:.80}'
+            f'$date takes an ISO 8601 text such as "2026-11-20T12:00Z", not {shown(text)}'
         ) from None
 
 

@@ -5,7 +5,6 @@ Every function takes `hook`, a pluggy hook relay or any object with the hook met
 """
 
 from perdure.history._archive import ArchiveInfo, read_archive, write_archive
-from perdure.history._checked import checked
 from perdure.history._dag import Dag, merge_bases, version_vector
 from perdure.history._diff import RowDiff, diff
 from perdure.history._export import export
@@ -28,7 +27,6 @@ __all__ = [
     "Overlay",
     "RowDiff",
     "Strategy",
-    "checked",
     "diff",
     "export",
     "feed",

@@ -12,6 +12,7 @@ import msgspec
 
 from perdure._errors import HistoryExpired, NotFound
 from perdure._schema import TABLES, Row, Table
+from perdure._show import shown
 from perdure._types import At, Context, Key, Point, Query
 from perdure.history._dag import Dag, Hooks
 from perdure.kit._arrow import rows_of
@@ -104,7 +105,7 @@ def check_tables(tables: Iterable[str] | None) -> list[str]:
     names = sorted(set(TABLES if tables is None else tables))
     for name in names:
         if name not in TABLES:
-            raise NotFound(f"there is no table {name!r:.80}; the tables are {', '.join(TABLES)}", table=name)
+            raise NotFound(f"there is no table {shown(name)}; the tables are {', '.join(TABLES)}", table=name)
     return names
 
 

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from perdure._errors import InvalidInput
+from perdure._show import shown
 from perdure._types import Branch, ChangeBatch, Context
 from perdure.history._dag import Hooks
 
@@ -64,7 +65,7 @@ def feed(
     """
     seen = check_cursor(cursor)
     if not poll > 0:
-        raise InvalidInput(f"poll is a number of seconds above 0, not {poll!r:.80}")
+        raise InvalidInput(f"poll is a number of seconds above 0, not {shown(poll)}")
     return _feed(hook, ctx, seen, follow=follow, poll=poll, stop=stop)
 
 
@@ -144,6 +145,6 @@ def check_cursor(cursor: Cursor | None) -> dict[str, int]:
     for branch, seq in cursor.items():
         if not isinstance(branch, str) or not isinstance(seq, int) or isinstance(seq, bool) or seq < 0:
             raise InvalidInput(
-                f"the cursor maps {branch!r:.80} to {seq!r:.80}; keys are branch ids, values are not negative"
+                f"the cursor maps {shown(branch)} to {shown(seq)}; keys are branch ids, values are not negative"
             )
     return dict(cursor)

@@ -10,6 +10,7 @@ import msgspec
 
 from perdure._errors import InvalidInput, InvalidRecord, MergeConflict, NotFound, StaleHead
 from perdure._schema import TABLES
+from perdure._show import shown
 from perdure._types import (
     At,
     Change,
@@ -301,7 +302,7 @@ def _selection(tables: Iterable[str] | None, keys: Mapping[str, Iterable[Key]] |
 def _check_key(table: str, key: Key) -> Key:
     width = len(TABLES[table].key)
     if not isinstance(key, tuple) or len(key) != width or not all(isinstance(part, str) for part in key):
-        raise InvalidRecord(f"a key of {table} is a tuple of {width} text(s), not {key!r:.80}", table=table)
+        raise InvalidRecord(f"a key of {table} is a tuple of {width} text(s), not {shown(key)}", table=table)
     return key
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from perdure._errors import InvalidInput, NotFound, StaleHead
+from perdure._show import shown
 from perdure._types import Commit, CommitRequest, Context, Point
 from perdure.history._dag import Dag, Hooks
 from perdure.history._diff import differing_keys
@@ -90,10 +91,10 @@ def ancestor(dag: Dag, point: Point, commit_id: str, what: str) -> Commit:
     """
     [commit] = dag.hook.get_commits(ctx=dag.ctx, ids=[commit_id])
     if commit is None:
-        raise NotFound(f"there is no commit {commit_id!r:.120}; see store.log()", commit=commit_id)
+        raise NotFound(f"there is no commit {shown(commit_id)}; see store.log()", commit=commit_id)
     if dag.vector(point).get(commit.branch, 0) < commit.seq:
         raise NotFound(
-            f"{what} does not descend from commit {commit_id!r:.120}; there is nothing to undo",
+            f"{what} does not descend from commit {shown(commit_id)}; there is nothing to undo",
             commit=commit_id,
         )
     return commit  # type: ignore[no-any-return]
@@ -109,14 +110,14 @@ def state_before(dag: Dag, commit: Commit, parent: str | int | None) -> Point:
     if not commit.vector:
         if parent is not None and parent not in (0, *commit.parents):
             raise InvalidInput(
-                f"commit {commit.id!r:.120} has no parent {parent!r:.120}; it is no merge; leave it out"
+                f"commit {shown(commit.id)} has no parent {shown(parent)}; it is no merge; leave it out"
             )
         return before
     if isinstance(parent, int) and not isinstance(parent, bool) and 0 <= parent < len(commit.parents):
         parent = commit.parents[parent]
     if not isinstance(parent, str) or parent not in commit.parents:
         raise InvalidInput(
-            f"commit {commit.id!r:.120} is a merge: say which state to go back to with parent=, "
+            f"commit {shown(commit.id)} is a merge: say which state to go back to with parent=, "
             f"one of {list(commit.parents)} or its index (0 is the branch merged into)"
         )
     # What a merge brought is its last parent; a merge into an empty branch has no other.
@@ -124,7 +125,7 @@ def state_before(dag: Dag, commit: Commit, parent: str | int | None) -> Point:
         return before
     [brought] = dag.hook.get_commits(ctx=dag.ctx, ids=[parent])
     if brought is None:
-        raise NotFound(f"parent {parent!r:.120} is gone, with its branch or by compaction", commit=parent)
+        raise NotFound(f"parent {shown(parent)} is gone, with its branch or by compaction", commit=parent)
     return _point(brought)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from perdure._errors import InvalidInput
 from perdure._schema import Row, Table
+from perdure._show import shown
 from perdure.history._fields import CONFLICT, NO_BASE, agreed, join_field
 
 __all__ = ["ConflictKind", "Outcome", "Policy", "Strategy", "check_strategy", "side_of", "three_way"]
@@ -44,7 +45,7 @@ def check_strategy(strategy: str) -> None:
     """
     if strategy not in _STRATEGIES:
         raise InvalidInput(
-            f"there is no merge strategy {strategy!r:.80}; use one of {', '.join(_STRATEGIES)}"
+            f"there is no merge strategy {shown(strategy)}; use one of {', '.join(_STRATEGIES)}"
         )
 
 

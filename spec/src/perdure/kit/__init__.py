@@ -1,11 +1,12 @@
 """Parts for people who write a backend: the meaning of a batch, hashes, scores, Arrow, and a base class."""
 
 from perdure.kit._apply import Heads, Write, apply, owner_id, owner_key
-from perdure.kit._arguments import check_space, checked
+from perdure.kit._arguments import check_of, check_space, checked
 from perdure.kit._arrow import batch_of, project, rows_of
 from perdure.kit._backend import KitBackend
 from perdure.kit._batches import check_chunk
 from perdure.kit._checking import known_table
+from perdure.kit._events import check_events
 from perdure.kit._hash import CHUNK_SIZE, chunk_digest, row_hash
 from perdure.kit._ingest import check_ingested_vector
 from perdure.kit._score import NUMPY_DTYPE, scores
@@ -21,7 +22,9 @@ __all__ = [
     "apply",
     "batch_of",
     "check_chunk",
+    "check_events",
     "check_ingested_vector",
+    "check_of",
     "check_space",
     "checked",
     "chunk_digest",

@@ -78,7 +78,7 @@ def apply(
             included. The caller rolls back.
     """
     operations = request.operations
-    if len(operations) == 1 and isinstance(operations[0], PutArrow) and operations[0].unique:
+    if len(operations) == 1 and isinstance(operations[0], PutArrow) and operations[0].unique is True:
         put = operations[0]
         table = check_operation(put)
         for batch in put.batches:
@@ -328,7 +328,10 @@ class _Batch:
 
 def _rows_of(table: Table, batch: pa.RecordBatch) -> Iterator[Row]:
     check_batch(table, batch)
-    return iter(rows_of(batch))
+    try:
+        return rows_of(batch)
+    except UnicodeDecodeError as error:
+        raise InvalidRecord(f"a text of a batch of {table.name} is no UTF-8: {error}") from None
 
 
 _WIDTH = {"float16": 2, "float32": 4, "float64": 8}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from perdure._errors import InvalidFilter, InvalidInput, InvalidRecord, InvalidRef
 from perdure._schema import TABLES, Table
+from perdure._show import shown
 from perdure._types import Checkpoint, CompactRequest, Context, Point, Query, Search, Space
 from perdure.filters import Filter, OrderTerm, parse_order, validate
 from perdure.kit._batches import cell_types, check_cell, check_commit
@@ -25,29 +26,37 @@ from perdure.kit._checking import (
     known_table,
 )
 
-__all__ = ["check_space", "checked"]
+__all__ = ["check_checkpoint", "check_of", "check_space", "checked"]
 
+_B = TypeVar("_B")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _WIDEST = 65_536
 
 
-def checked(hook: Callable[_P, _T]) -> Callable[_P, _T]:
+def check_of(hook: str) -> Callable[..., None]:
+    """The function that refuses malformed arguments of a hook; it takes them in the order of the hookspec."""
+    return _CHECKS.get(hook, _nothing)
+
+
+def checked(hook: Callable[Concatenate[_B, _P], _T]) -> Callable[Concatenate[_B, _P], _T]:
     """A hook, as a method, that refuses malformed arguments before it does anything.
 
     The method is named as the hook and takes its arguments in the order of the hookspec.
     """
-    check = _CHECKS.get(hook.__name__)
-    if check is None:
-        return hook
+    check = check_of(hook.__name__)
 
     @wraps(hook)
-    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        check(*args[1:], **kwargs)
-        return hook(*args, **kwargs)
+    def call(backend: _B, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        check(*args, **kwargs)
+        return hook(backend, *args, **kwargs)
 
     return call
+
+
+def _nothing(ctx: Context) -> None:
+    """What there is to check where the context is all that a hook takes."""
 
 
 # ------------------------------------------------------------------------------------------ questions
@@ -57,7 +66,7 @@ def _query(ctx: Context, query: Any, at: Any) -> None:
     check_kind(query, Query, "a query")
     table = known_table(query.table)
     _where(table, query.where)
-    if query.order != ():
+    if type(query.order) is not tuple or query.order:
         _order(table, query.order)
     if query.limit is not None:
         check_number(query.limit, "a limit")
@@ -68,7 +77,7 @@ def _query(ctx: Context, query: Any, at: Any) -> None:
         for name in query.columns:
             if type(name) is not str or name not in table.by_name:
                 raise InvalidFilter(
-                    f"{table.name} has no column {name!r:.80}; choose among {', '.join(table.names)}"
+                    f"{table.name} has no column {shown(name)}; choose among {', '.join(table.names)}"
                 )
     check_place(at)
 
@@ -84,7 +93,7 @@ def _order(table: Table, order: Any) -> None:
         check_kind(term, OrderTerm, "a term of an order", InvalidFilter)
         check_flag(term.descending, "descending")
         if type(term.column) is not str or term.column.startswith("-"):
-            raise InvalidFilter(f"{table.name} has no field {term.column!r:.80} to order by")
+            raise InvalidFilter(f"{table.name} has no field {shown(term.column)} to order by")
     parse_order([str(term) for term in order], table)
 
 
@@ -125,21 +134,27 @@ def check_space(space: Any) -> None:
     check_word(space.name, "space name")
     name = space.name
     if type(space.dim) is not int or not 1 <= space.dim <= _WIDEST:
-        raise InvalidRecord(f"space {name!r} has {space.dim!r:.80} dimensions; use 1 to {_WIDEST:,}")
+        raise InvalidRecord(f"space {name!r} has {shown(space.dim)} dimensions; use 1 to {_WIDEST:,}")
     if type(space.dtype) is not str or space.dtype not in ("float16", "float32", "float64"):
-        raise InvalidRecord(f"space {name!r} has dtype {space.dtype!r:.80}; use float16, float32 or float64")
+        raise InvalidRecord(f"space {name!r} has dtype {shown(space.dtype)}; use float16, float32 or float64")
     if type(space.metric) is not str or space.metric not in ("cosine", "l2", "dot"):
-        raise InvalidRecord(f"space {name!r} has metric {space.metric!r:.80}; use cosine, l2 or dot")
+        raise InvalidRecord(f"space {name!r} has metric {shown(space.metric)}; use cosine, l2 or dot")
     check_text(space.model, "the model of a space", InvalidRecord)
     bindable = [table for table in TABLES if table != "vectors"]
     if space.table is not None and (type(space.table) is not str or space.table not in bindable):
         raise InvalidRecord(
-            f"space {name!r} is bound to {space.table!r:.80}; bind it to one of {', '.join(bindable)}"
+            f"space {name!r} is bound to {shown(space.table)}; bind it to one of {', '.join(bindable)}"
         )
     check_number(space.created_at, "the time of a space", -TOP, InvalidRecord)
 
 
-def _checkpoint(ctx: Context, checkpoint: Any) -> None:
+def check_checkpoint(checkpoint: Any) -> None:
+    """Refuse a checkpoint that no engine can keep; whether its point exists is another matter.
+
+    Raises:
+        InvalidRef: The name, or the point, is malformed.
+        InvalidRecord, InvalidInput: Another part is.
+    """
     check_kind(checkpoint, Checkpoint, "a checkpoint", InvalidRecord)
     check_word(checkpoint.name, "checkpoint name")
     check_kind(checkpoint.point, Point, "the point of a checkpoint", InvalidRef)
@@ -240,7 +255,7 @@ _CHECKS: dict[str, Callable[..., None]] = {
     "drop_space": lambda ctx, name: check_word(name, "space name"),
     "create_branch": _create_branch,
     "delete_branch": _delete_branch,
-    "create_checkpoint": _checkpoint,
+    "create_checkpoint": lambda ctx, checkpoint: check_checkpoint(checkpoint),
     "delete_checkpoint": lambda ctx, name: check_word(name, "checkpoint name"),
     "log": _log,
     "get_commits": _get_commits,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import chain
+from math import copysign, isfinite
 from typing import Any
 
 import msgspec
@@ -15,7 +16,20 @@ import pyarrow as pa
 
 from perdure._errors import InvalidRecord
 from perdure._schema import TABLES, Column, Kind, Row, Table
-from perdure._types import Chunk, CommitRequest, Context, Delete, Increment, Pick, Put, PutArrow, Update
+from perdure._show import shown
+from perdure._types import (
+    Chunk,
+    Commit,
+    CommitRequest,
+    Context,
+    Delete,
+    Increment,
+    Pick,
+    Point,
+    Put,
+    PutArrow,
+    Update,
+)
 from perdure.kit._checking import (
     TOP,
     check_flag,
@@ -26,6 +40,7 @@ from perdure.kit._checking import (
     check_parts,
     check_place,
     check_text,
+    check_tuple,
     check_word,
     known_table,
 )
@@ -33,12 +48,14 @@ from perdure.kit._hash import CHUNK_SIZE, chunk_digest
 
 __all__ = [
     "cell_types",
+    "check_ancestry",
     "check_batch",
     "check_cell",
     "check_chunk",
     "check_commit",
     "check_operation",
     "check_rows",
+    "is_kept",
 ]
 
 _CELLS: dict[Kind, type] = {
@@ -60,9 +77,9 @@ class _Shape:
 
     def __init__(self, table: Table) -> None:
         self.allowed = [cell_types(column) for column in table.columns]
-        self.tags = [i for i, column in enumerate(table.columns) if column.kind == "tags"]
-        #: The types of the cells of rows that were found right.
-        self.seen: set[tuple[type, ...]] = set()
+        self.closer = {
+            i: column for i, column in enumerate(table.columns) if column.kind in ("tags", "float")
+        }
 
 
 def cell_types(column: Column) -> frozenset[type]:
@@ -84,22 +101,34 @@ def check_rows(table: Table, rows: Sequence[Row]) -> None:
         InvalidRecord: One is something else.
     """
     shape = _shape(table.name)
-    try:
-        kinds = {tuple(map(type, row)) for row in rows}
-    except TypeError:
-        raise InvalidRecord(f"a row of {table.name} is a tuple of its cells") from None
-    for types in kinds - shape.seen:
-        if len(types) != len(shape.allowed):
-            raise InvalidRecord(f"a row of {table.name} has {len(shape.allowed)} cells, not {len(types)}")
-        for column, found, allowed in zip(table.columns, types, shape.allowed, strict=True):
-            check_cell(table, column, found, allowed)
-        shape.seen.add(types)
-    if set(map(type, rows)) - {tuple}:
+    if not set(map(type, rows)) <= {tuple}:
         raise InvalidRecord(f"a row of {table.name} is a tuple of its cells")
-    width = len(table.key)
-    check_parts(table, [row[:width] for row in rows])  # type: ignore[misc]
-    for place in shape.tags:
-        _tags(table, [row[place] for row in rows if row[place]])
+    for width in set(map(len, rows)):
+        if width != len(shape.allowed):
+            raise InvalidRecord(f"a row of {table.name} has {len(shape.allowed)} cells, not {width}")
+    columns = list(zip(*rows, strict=True))  # column by column is fastest
+    for column, cells, allowed in zip(table.columns, columns, shape.allowed, strict=False):
+        for found in set(map(type, cells)) - allowed:
+            check_cell(table, column, found, allowed)
+    if columns:
+        for cells in columns[: len(table.key)]:
+            check_parts(table, cells)
+        for place, column in shape.closer.items():
+            _look_closer(table, column, columns[place])
+
+
+def _look_closer(table: Table, column: Column, cells: Iterable[Any]) -> None:
+    """Cells of which the type does not say enough: what not every engine would give back as it came."""
+    if column.kind == "tags":
+        if not set(map(type, chain.from_iterable(cells))) <= {str}:
+            raise InvalidRecord(f"{table.name}.{column.name} are texts")
+    elif not all(map(is_kept, cells)):
+        raise InvalidRecord(f"{table.name}.{column.name} is finite, and a zero has no sign")
+
+
+def is_kept(number: float | None) -> bool:
+    """Whether every engine keeps a number as it is."""
+    return number is None or (isfinite(number) and (number != 0.0 or copysign(1.0, number) > 0.0))
 
 
 def check_cell(table: Table, column: Column, found: type, allowed: frozenset[type]) -> None:
@@ -108,11 +137,6 @@ def check_cell(table: Table, column: Column, found: type, allowed: frozenset[typ
         raise InvalidRecord(
             f"{table.name}.{column.name} is {wanted} in a row, not {found.__name__}; see perdure.TABLES"
         )
-
-
-def _tags(table: Table, cells: Iterable[Any]) -> None:
-    if not set(map(type, chain.from_iterable(cells))) <= {str}:
-        raise InvalidRecord(f"tags of {table.name} are texts")
 
 
 # ------------------------------------------------------------------------------------------ batches
@@ -131,14 +155,17 @@ def check_operation(operation: Any) -> Table:
         )
     table = known_table(operation.table)
     if isinstance(operation, (Put, PutArrow)):
-        if operation.mode not in ("put", "insert"):
-            raise InvalidRecord(f"the mode of a put is 'put' or 'insert', not {operation.mode!r:.80}")
+        if type(operation.mode) is not str or operation.mode not in ("put", "insert"):
+            raise InvalidRecord(f"the mode of a put is 'put' or 'insert', not {shown(operation.mode)}")
         if isinstance(operation, Put):
             check_list(operation.rows, "the rows of a put", InvalidRecord)
-        elif not isinstance(operation.batches, Iterable):
-            raise InvalidRecord("the batches of a put are an iterable of record batches")
+        else:
+            check_flag(operation.unique, "unique", InvalidRecord)
+            if not isinstance(operation.batches, Iterable):
+                raise InvalidRecord("the batches of a put are an iterable of record batches")
     elif isinstance(operation, Delete):
         check_keys(table, operation.keys)
+        check_flag(operation.missing_ok, "missing_ok", InvalidRecord)
     else:
         check_keys(table, (operation.key,))
         _fields(table, operation.fields)
@@ -169,10 +196,10 @@ def _fields(table: Table, fields: Any) -> None:
     for name, cell in fields.items():
         place = table.position.get(name) if type(name) is str else None
         if place is None:
-            raise InvalidRecord(f"{table.name} has no field {name!r:.80}; see perdure.TABLES")
+            raise InvalidRecord(f"{table.name} has no field {shown(name)}; see perdure.TABLES")
         check_cell(table, table.columns[place], type(cell), shape.allowed[place])
-        if place in shape.tags:
-            _tags(table, (cell,))
+        if place in shape.closer:
+            _look_closer(table, table.columns[place], (cell,))
 
 
 def _amounts(amounts: Any) -> None:
@@ -191,8 +218,8 @@ def check_chunk(chunk: Any) -> None:
     check_kind(chunk, Chunk, "a payload piece", InvalidRecord)
     if type(chunk.data) is not bytes or len(chunk.data) > CHUNK_SIZE:
         raise InvalidRecord(f"a payload piece is at most {CHUNK_SIZE:,} bytes")
-    if chunk_digest(chunk.data) != chunk.digest:
-        raise InvalidRecord(f"payload piece {chunk.digest!r:.80} does not hash to its name; send it again")
+    if type(chunk.digest) is not str or chunk_digest(chunk.data) != chunk.digest:
+        raise InvalidRecord(f"payload piece {shown(chunk.digest)} does not hash to its name; send it again")
 
 
 def check_commit(ctx: Context, request: Any) -> None:
@@ -207,29 +234,31 @@ def check_commit(ctx: Context, request: Any) -> None:
         check_number(request.time, "the time of a commit", -TOP)
     if request.expect_head is not None and request.expect_head is not msgspec.UNSET:
         check_text(request.expect_head, "expect_head")
-    if request.reverts is not None:
-        check_text(request.reverts, "the commit that is reverted")
     check_flag(request.force, "force")
     check_flag(request.check_references, "check_references")
-    if request.parents or request.vector or request.picks:
-        _ancestry(request)
-    if request.chunks != () and not isinstance(request.chunks, Iterable):
+    check_ancestry(request)
+    if type(request.chunks) is not tuple and not isinstance(request.chunks, Iterable):
         raise InvalidRecord(f"chunks are an iterable of payload pieces, not {type(request.chunks).__name__}")
 
 
-def _ancestry(request: CommitRequest) -> None:
-    check_list(request.parents, "the parents of a commit", InvalidRecord)
-    for parent in request.parents:
+def check_ancestry(commit: CommitRequest | Commit) -> None:
+    """What a commit, or a request for one, says of where it comes from."""
+    check_tuple(commit.parents, "the parents of a commit")
+    for parent in commit.parents:
         check_text(parent, "a parent of a commit", InvalidRecord)
-    if not isinstance(request.vector, dict):
-        raise InvalidRecord(f"a version vector is a dict, not {type(request.vector).__name__}")
-    for branch, seq in request.vector.items():
+    if type(commit.vector) is not dict:
+        raise InvalidRecord(f"a version vector is a dict, not {type(commit.vector).__name__}")
+    for branch, seq in commit.vector.items():
         check_text(branch, "a branch of a version vector", InvalidRecord)
         check_number(seq, "a number of a version vector", 0, InvalidRecord)
-    check_list(request.picks, "picks", InvalidRecord)
-    for pick in request.picks:
+    check_tuple(commit.picks, "picks")
+    for pick in commit.picks:
         check_kind(pick, Pick, "a pick", InvalidRecord)
+        check_kind(pick.source, Point, "the source of a pick", InvalidRecord)
         check_place(pick.source)
         table = known_table(pick.table)
         if pick.keys is not None:
+            check_tuple(pick.keys, "the keys of a pick")
             check_keys(table, pick.keys)
+    if commit.reverts is not None:
+        check_text(commit.reverts, "the commit that is reverted")

@@ -9,7 +9,8 @@ from typing import Any
 from perdure._errors import InvalidInput, InvalidRecord, InvalidRef, NotFound
 from perdure._names import Ref, check_name
 from perdure._schema import KEY_LIMIT, TABLES, Table
-from perdure._types import Key, Point
+from perdure._show import shown
+from perdure._types import Point
 
 __all__ = [
     "TOP",
@@ -22,6 +23,7 @@ __all__ = [
     "check_place",
     "check_ref",
     "check_text",
+    "check_tuple",
     "check_word",
     "known_table",
 ]
@@ -29,7 +31,7 @@ __all__ = [
 #: One more than the greatest sequence number, limit or time.
 TOP = 2**63
 
-#: Keys that are looked at one by one.
+#: Parts of keys that are looked at one by one.
 _FEW = 8
 
 
@@ -41,7 +43,7 @@ def known_table(name: Any) -> Table:
     """
     found = TABLES.get(name) if type(name) is str else None
     if found is None:
-        raise NotFound(f"there is no table {name!r:.80}; the tables are {', '.join(TABLES)}", table=name)
+        raise NotFound(f"there is no table {shown(name)}; the tables are {', '.join(TABLES)}", table=name)
     return found
 
 
@@ -60,12 +62,12 @@ def check_text(text: Any, what: str, error: type[InvalidInput] = InvalidInput) -
 
 def check_number(number: Any, what: str, least: int = 0, error: type[InvalidInput] = InvalidInput) -> None:
     if type(number) is not int or not least <= number < TOP:
-        raise error(f"{what} is an int from {least} to 2**63 - 1, not {number!r:.80}")
+        raise error(f"{what} is an int from {least} to 2**63 - 1, not {shown(number)}")
 
 
-def check_flag(flag: Any, what: str) -> None:
+def check_flag(flag: Any, what: str, error: type[InvalidInput] = InvalidInput) -> None:
     if type(flag) is not bool:
-        raise InvalidInput(f"{what} is True or False, not {type(flag).__name__}")
+        raise error(f"{what} is True or False, not {type(flag).__name__}")
 
 
 def check_word(name: Any, what: str) -> None:
@@ -76,8 +78,14 @@ def check_word(name: Any, what: str) -> None:
 
 
 def check_list(items: Any, what: str, error: type[InvalidInput] = InvalidInput) -> None:
-    if type(items) not in (tuple, list):
+    if type(items) is not list and type(items) is not tuple:
         raise error(f"{what} come in a list or a tuple, not in a {type(items).__name__}")
+
+
+def check_tuple(items: Any, what: str) -> None:
+    """What is kept as it comes is a tuple to the letter."""
+    if type(items) is not tuple:
+        raise InvalidRecord(f"{what} come in a tuple, not in a {type(items).__name__}")
 
 
 def check_kind(item: Any, kind: type, what: str, error: type[InvalidInput] = InvalidInput) -> None:
@@ -90,20 +98,24 @@ def check_kind(item: Any, kind: type, what: str, error: type[InvalidInput] = Inv
 
 def check_place(at: Any) -> None:
     """A ref or a point; whether it exists is another matter."""
-    if isinstance(at, Point):
+    if isinstance(at, Ref):
+        _check_parts_of(at)
+    elif isinstance(at, Point):
         check_text(at.branch, "the branch of a point", InvalidRef)
         check_number(at.seq, "the sequence number of a point", 0, InvalidRef)
         check_number(at.time, "the time of a point", -TOP, InvalidRef)
         if at.commit is not None:
             check_text(at.commit, "the commit of a point", InvalidRef)
-    elif isinstance(at, Ref):
-        check_ref(at)
     else:
         raise InvalidRef(f"a place is a perdure.Ref or a perdure.Point, not {type(at).__name__}")
 
 
 def check_ref(ref: Any) -> None:
     check_kind(ref, Ref, "a ref", InvalidRef)
+    _check_parts_of(ref)
+
+
+def _check_parts_of(ref: Ref) -> None:
     if ref.commit is not None:
         check_word(ref.commit, "commit id")
         return
@@ -116,29 +128,29 @@ def check_ref(ref: Any) -> None:
 
 def check_keys(table: Table, keys: Any) -> None:
     """Keys that a row of the table can have."""
-    check_list(keys, f"keys of {table.name}", InvalidRecord)
+    if type(keys) is not list:  # else not even the message is made
+        check_list(keys, f"keys of {table.name}", InvalidRecord)
     width = len(table.key)
     for key in keys:
         if type(key) is not tuple or len(key) != width:
             raise InvalidRecord(f"a key of {table.name} is a tuple of its {', '.join(table.key)}")
-    check_parts(table, keys)
+    check_parts(table, keys[0] if len(keys) == 1 else [*chain.from_iterable(keys)])
 
 
-def check_parts(table: Table, keys: Sequence[Key]) -> None:
-    """The parts of keys that are tuples of the right length; those of many are looked at together first."""
-    if len(keys) > _FEW and _all_plain(list(chain.from_iterable(keys))):
+def check_parts(table: Table, parts: Sequence[Any]) -> None:
+    """Parts of keys; many are looked at together first."""
+    if len(parts) > _FEW and _all_plain(parts):
         return
-    for key in keys:
-        for part in key:
-            # What most ids are needs no more than this.
-            if type(part) is str and 0 < len(part) <= KEY_LIMIT and part.isascii() and "\0" not in part:
-                continue
-            check_text(part, f"a part of a key of {table.name}", InvalidRecord)
-            if not 1 <= len(part.encode()) <= KEY_LIMIT:
-                raise InvalidRecord(f"a part of a key of {table.name} has 1 to {KEY_LIMIT} bytes of UTF-8")
+    for part in parts:
+        # What most ids are needs no more than this.
+        if type(part) is str and 0 < len(part) <= KEY_LIMIT and part.isascii() and "\0" not in part:
+            continue
+        check_text(part, f"a part of a key of {table.name}", InvalidRecord)
+        if not 1 <= len(part.encode()) <= KEY_LIMIT:
+            raise InvalidRecord(f"a part of a key of {table.name} has 1 to {KEY_LIMIT} bytes of UTF-8")
 
 
-def _all_plain(parts: list[Any]) -> bool:
+def _all_plain(parts: Sequence[Any]) -> bool:
     if set(map(type, parts)) != {str} or "" in parts:
         return False
     joined = "".join(parts)

@@ -10,7 +10,7 @@ import numpy as np
 
 from perdure._errors import Busy, Conflict, InvalidRecord
 from perdure._hooks import HistoryEvent
-from perdure._names import MAIN, check_name, now_us
+from perdure._names import MAIN, now_us
 from perdure._schema import TABLES, Row
 from perdure._types import (
     Branch,
@@ -24,11 +24,11 @@ from perdure._types import (
     Point,
     Space,
 )
-from perdure.kit._arguments import check_space
 from perdure.kit._branching import same_space
 from perdure.kit._commits import Commits
+from perdure.kit._events import check_events
 from perdure.kit._head import HeadStore, State, replace
-from perdure.kit._keys import CODES, Keys, Slot, new_token
+from perdure.kit._keys import Keys, Slot, new_token
 from perdure.kit._objects import BranchState, CommitRecord, encode_row
 from perdure.kit._score import NUMPY_DTYPE
 from perdure.kit._storage import Storage
@@ -92,7 +92,7 @@ class Ingest:
             InvalidRecord: One is malformed.
             Busy: Another writer moved the head meanwhile.
         """
-        for event in events:
+        for event in check_events(events):
             if isinstance(event, ChangeBatch):
                 self._batch(event)
             elif isinstance(event, Chunk):
@@ -103,12 +103,8 @@ class Ingest:
                 self._space(event)
             elif isinstance(event, Checkpoint):
                 self._checkpoint(event)
-            elif isinstance(event, Counter):
-                self._counters.append(event)
             else:
-                raise InvalidRecord(f"{type(event).__name__} is no history event")
-        if self._open is not None:
-            raise Conflict(f"commit {self._open[0].id} has no final batch; the history was cut short")
+                self._counters.append(event)
         if self._state is not self._start and self._heads.swap(self._start, self._state.head) is None:
             raise Busy(
                 "another writer changed the namespace during the ingest; nothing was written; run it again"
@@ -126,7 +122,6 @@ class Ingest:
     # ------------------------------------------------------------------------- named things
 
     def _space(self, space: Space) -> None:
-        check_space(space)
         old = self._state.head.spaces.get(space.name)
         if old is None:
             self._change(spaces={**self._state.head.spaces, space.name: space})
@@ -145,9 +140,6 @@ class Ingest:
                 )
             self._report["known"] += 1
             return
-        check_name(branch.name, "branch name")
-        if branch.fork_seq < 0 or not branch.id or (branch.parent is None and branch.fork_seq):
-            raise InvalidRecord(f"branch {branch.name!r} has a malformed id or fork")
         self._make_room(branch)
         point = Point("", 0)
         if branch.parent is not None:
@@ -214,7 +206,6 @@ class Ingest:
                 )
             self._report["known"] += 1
             return
-        check_name(checkpoint.name, "checkpoint name")
         branch = self._state.branches.get(checkpoint.point.branch)
         if checkpoint.name in self._state.by_name or branch is None or branch.seq < checkpoint.point.seq:
             raise Conflict(
@@ -251,8 +242,7 @@ class Ingest:
                 self._report["known"] += batch.final
                 return
             self._begin(branch, before, commit)
-        if self._open is None or self._open[0].id != commit.id:
-            raise Conflict(f"commit {commit.id} came in the middle of another one")
+        assert self._open is not None
         commit, slot, writes = self._open
         self._rows(batch, slot, writes)
         if batch.final:
@@ -270,7 +260,7 @@ class Ingest:
             )
 
     def _begin(self, branch: BranchState, before: BranchState | None, commit: Commit) -> None:
-        if commit.seq <= branch.seq or commit.seq >= 2**63 or commit.time < branch.time:
+        if commit.seq <= branch.seq or commit.time < branch.time:
             raise Conflict(
                 f"commit {commit.id} does not come after the one before it on branch {branch.name!r}"
             )
@@ -291,11 +281,7 @@ class Ingest:
     def _rows(self, batch: ChangeBatch, slot: bytes, writes: list[tuple[str, Key]]) -> None:
         items = []
         for change in batch.changes:
-            group = self._keys.group(change.table, change.key) if change.table in CODES else None
-            if group is None or (change.row is not None and change.row[: len(change.key)] != change.key):
-                raise InvalidRecord(
-                    f"commit {batch.commit.id} changes {change.table} {change.key!r}, which is no key of it"
-                )
+            group = self._group(change.table, change.key)
             if self._purged(group, batch.commit.time):
                 self._report["purged"] += 1
                 continue
@@ -306,7 +292,7 @@ class Ingest:
             items.append((group + slot, encode_row(change.table, change.key, change.row)))
             writes.append((change.table, change.key))
         if self._storage.put_many(items) != len(items):
-            raise Conflict(f"commit {batch.commit.id} changes a row twice", commit=batch.commit.id)
+            raise InvalidRecord(f"commit {batch.commit.id} changes a row twice", commit=batch.commit.id)
         self._report["rows"] += len(items)
 
     def _finish(
@@ -322,12 +308,16 @@ class Ingest:
         )
         self._report["commits"] += 1
 
+    def _group(self, table: str, key: Key) -> bytes:
+        group = self._keys.group(table, key)
+        assert group is not None  # keys were checked
+        return group
+
     def _without_purged(self, commit: Commit) -> Commit:
         """A commit whose record of what it took does not mention what was purged since."""
 
         def kept(table: str, key: Key) -> bool:
-            group = self._keys.group(table, key) if table in CODES else None
-            return group is None or not self._purged(group, commit.time)
+            return not self._purged(self._group(table, key), commit.time)
 
         if not (self._marked and commit.picks):
             return commit
@@ -350,9 +340,7 @@ class Ingest:
 
     def _count(self, counter: Counter) -> None:
         """Counters only grow: of two states of one, the greater is the newer."""
-        group = self._keys.group(counter.table, counter.key) if counter.table in CODES else None
-        if group is None:
-            return
+        group = self._group(counter.table, counter.key)
         if self._purged(group, -(2**63) if counter.accessed_at is None else counter.accessed_at):
             return
         place = self._keys.counter(group)

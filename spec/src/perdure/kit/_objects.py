@@ -32,6 +32,8 @@ FORMAT = 1
 
 _DIGEST = 16
 
+_MOST = 2**63 - 1
+
 
 class BranchState(msgspec.Struct, frozen=True):
     """What the head says of a branch.
@@ -164,6 +166,10 @@ def _decoder(table: Table) -> Any:
     return msgspec.msgpack.Decoder(tuple[cells] | None).decode  # type: ignore[valid-type]
 
 
+_INTS = {
+    name: [i for i, column in enumerate(table.columns) if column.kind in ("int", "time")]
+    for name, table in TABLES.items()
+}
 _DECODERS = {name: _decoder(table) for name, table in TABLES.items()}
 
 
@@ -171,6 +177,10 @@ def encode_row(table: str, key: Key, row: Row | None) -> bytes:
     """A row, or None for a tombstone → its stored bytes: its hash, then its cells."""
     try:
         body = _encode(row)
+        if row is not None:
+            for place in _INTS[table]:  # MessagePack would take twice as many
+                if (number := row[place]) is not None and number > _MOST:  # type: ignore[operator]
+                    raise OverflowError("an integer is beyond 64 bits")
     except (UnicodeEncodeError, OverflowError, TypeError, ValueError) as error:
         raise InvalidRecord(f"{table} {key!r} cannot be stored: {error}", table=table, key=key) from None
     return blake2b(body, digest_size=_DIGEST).digest() + body

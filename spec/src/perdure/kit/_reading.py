@@ -16,7 +16,6 @@ from perdure._schema import TABLES, Row, Table
 from perdure._types import At, Counter, Key, Point, Query
 from perdure.filters import Filter, OrderTerm, matcher, sort_key, sort_rows, uses_counters
 from perdure.kit._arrow import batch_of, project
-from perdure.kit._checking import known_table
 from perdure.kit._commits import Commits
 from perdure.kit._hash import chunk_digest
 from perdure.kit._head import HeadStore, State, head_point
@@ -128,7 +127,6 @@ class Reader:
 
     def fetch(self, table: str, keys: Sequence[Key], at: At) -> list[Row | None]:
         """Rows by key."""
-        known_table(table)
 
         def read(state: State) -> list[Row | None]:
             return list(self._rows.fetch(state, self.place(at, state)[1], table, keys))
@@ -137,7 +135,6 @@ class Reader:
 
     def versions(self, table: str, keys: Sequence[Key], at: At) -> list[str | None]:
         """Versions by key."""
-        known_table(table)
 
         def read(state: State) -> list[str | None]:
             lineage = state.lineage(self.place(at, state)[1])
@@ -147,7 +144,7 @@ class Reader:
 
     def select(self, query: Query, at: At) -> Iterator[Row]:
         """The rows of a query; the point is resolved and the query checked before the first row."""
-        table = known_table(query.table)
+        table = TABLES[query.table]
         state, point = self.place(at)
         rows = self._matching(state, point, table, query)
         if query.columns is None:
@@ -192,7 +189,7 @@ class Reader:
 
     def count(self, table: str, where: Filter | None, at: At) -> int:
         """How many rows match."""
-        definition = known_table(table)
+        definition = TABLES[table]
         state, point = self.place(at)
         if where is None:
             prefix = self._keys.rows(table)
@@ -203,7 +200,6 @@ class Reader:
 
     def counters(self, table: str, keys: Sequence[Key]) -> list[Counter]:
         """Read counters by key."""
-        known_table(table)
         self._heads.load()
         return [Counter(table, key, *self._read_counter(table, key)) for key in keys]
 

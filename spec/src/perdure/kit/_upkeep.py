@@ -13,7 +13,6 @@ from perdure._names import now_us
 from perdure._schema import TABLES
 from perdure._types import Context, Key, PurgeReport
 from perdure.kit._apply import owner_id
-from perdure.kit._checking import known_table
 from perdure.kit._commits import Commits
 from perdure.kit._head import HeadStore, State, replace
 from perdure.kit._ingest import marker_of
@@ -230,7 +229,6 @@ class Purge:
 
     def rows(self, ctx: Context, table: str, keys: Sequence[Key]) -> PurgeReport:
         """Purge rows of a table, with the vectors that embed them, and leave markers."""
-        known_table(table)
         total = PurgeReport()
         wanted = iter(dict.fromkeys(keys))
         while some := list(islice(wanted, KEYS)):

@@ -14,7 +14,6 @@ from perdure._schema import Row, Table
 from perdure._types import Chunk, Commit, CommitRequest, Committed, Context, Key, Point
 from perdure.kit._apply import apply
 from perdure.kit._batches import check_chunk
-from perdure.kit._checking import known_table
 from perdure.kit._commits import Commits
 from perdure.kit._head import HeadStore, State, Tries, head_point, with_branch
 from perdure.kit._keys import Keys, Slot, new_token, token_time
@@ -195,7 +194,6 @@ class Writer:
 
     def touch(self, table: str, keys: Sequence[Key], time: int) -> int:
         """Count one read of each row that is live on some branch."""
-        known_table(table)
         state = self._heads.load()
         counted = 0
         for key in dict.fromkeys(keys):
