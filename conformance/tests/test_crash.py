@@ -49,7 +49,6 @@ def place_of(tmp_path, *wrap):
         crash.what_was_acknowledged_survives_a_kill,
         crash.the_death_of_a_writer_does_not_stop_another,
         disk.a_full_disk_leaves_the_commit_before,
-        disk.what_is_no_store_is_refused_and_left_alone,
     ],
     ids=lambda check: check.name,
 )

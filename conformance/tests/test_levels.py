@@ -77,6 +77,13 @@ def test_one_check_that_did_not_pass_denies_its_level(status: Status | None) -> 
     assert verdict(made, "branches").why == ("core is not granted",)
 
 
+def test_what_does_not_apply_counts_neither_way() -> None:
+    other = Status.INAPPLICABLE
+    made = report({"core-1": PASSED, "core-2": other, "branches-1": other}, ("core", "branches"))
+    assert (made.granted, made.counts.inapplicable, made.counts.ran) == (("core",), 2, 1)
+    assert verdict(made, "branches").why == ("nothing of it could be tried",)
+
+
 def test_everything_skipped_gets_no_level() -> None:
     made = report({"core-1": SKIPPED, "core-2": SKIPPED})
     assert (made.granted, made.exit_code) == ((), 1)

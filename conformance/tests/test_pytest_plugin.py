@@ -120,3 +120,18 @@ class TestMine(Conformance):
     assert code == 1, out
     assert "failed" not in out.splitlines()[-1]
     assert "every check was skipped" in out
+
+
+def test_a_known_failure_that_passes_fails_the_session(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "from perdure_conformance import Conformance\nclass TestMine(Conformance):\n    target = 'memory://'\n",
+    )
+    known = tmp_path / "known.toml"
+    name = "branches.main_is_there_and_stays"
+    known.write_text(
+        f'[[known]]\ncheck = "{name}"\nreason = "gone"\nexpires = 2999-01-31\n', encoding="utf-8"
+    )
+    code, out = run(tmp_path, *FEW, "--perdure-known", str(known))
+    assert code == 1, out
+    assert "1 passed that are said to fail" in out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from perdure_conformance._runner import Runner
 from perdure_conformance._site import Site
 from perdure_conformance._spec import Specification
 from perdure_conformance._target import Target
+from perdure_conformance.expect import shown
 from perdure_conformance.pytest_plugin import PROPERTY
 from perdure_conformance.report import Entry, Report
 
@@ -83,9 +84,9 @@ def runner_of(request: pytest.FixtureRequest) -> Iterator[Runner]:
         yield Runner(site, profile=profile, seed=seed, total=weight())
 
 
-def known_of(config: pytest.Config, runner: Runner) -> Known:
+def known_of(config: pytest.Config, description: Description) -> Known:
     """The failures that are known."""
-    suite = bound(runner.site.description)
+    suite = bound(description)
     path = config.getoption("--perdure-known")
     return Known((), suite) if path is None else Known.load(path, suite)
 
@@ -96,7 +97,9 @@ def _failure(result: Result) -> str:
     said = (
         f"{result.what}\n  expected: {result.expected}\n  got: {result.got}" if result.what else result.reason
     )
-    return f"{clauses}\n\n{said}\n\n{result.trace}"
+    example = "" if result.example is None else f"\n  example: {', '.join(map(shown, result.example))}"
+    again = f"again: -k {result.check.name} --perdure-seed {result.seed}"
+    return f"{clauses}\n\n{said}{example}\n{again}\n\n{result.trace}"
 
 
 @dataclass(frozen=True)
@@ -163,9 +166,18 @@ def _report(tests: list[Left], config: pytest.Config) -> Report:
     whole = len({test.entry["check"] for test in tests}) >= len(
         chosen(tests[0].description, config.getoption("--perdure-level"))
     )
+    entries = [Entry.read(test.entry) for test in tests]
+    known = known_of(config, tests[0].description)
+    unexpected = known.unexpected({entry.check: entry.status for entry in entries})
+    entries = [
+        replace(entry, status=Status.UNEXPECTED, reason=unexpected[entry.check])
+        if entry.check in unexpected
+        else entry
+        for entry in entries
+    ]
     begun = min(test.time - test.seconds for test in tests)
     return Report.of(
-        [Entry.read(test.entry) for test in tests],
+        entries,
         target,
         suite=bound(tests[0].description),
         profile=config.getoption("--perdure-profile"),

@@ -101,8 +101,6 @@ class Case:
         name = self.namespace if namespace is None else namespace
         store = self.place.open(name, mode=mode, branch=branch, principal=principal, observers=observers)
         self._open.callback(store.close)
-        if mode == "rw":
-            self.site.used(self.place, name)
         return store
 
     def new_store(self) -> Store:
@@ -114,7 +112,6 @@ class Case:
         name = self.namespace if namespace is None else namespace
         hooks = self.place.hooks(name, mode=mode)
         self._open.callback(hooks.close, ctx=self.ctx)
-        self.site.used(self.place, name)
         return hooks
 
     def unique(self) -> str:

@@ -26,8 +26,10 @@ WIDTH = 200
 
 _STYLES = {"granted": "bold green", "denied": "bold red", "not run": "dim"}
 _COLUMNS = ("declared", "ran", "passed", "failed", "skipped", "absent", "expected")
+#: What is named with its reason, besides failures.
+_TOLD = (Status.SKIPPED, Status.INAPPLICABLE, Status.EXPECTED)
 #: Shown only where there are some.
-_RARE = ("unexpected", "preview")
+_RARE = ("inapplicable", "unexpected", "preview")
 
 
 def tell(report: Report, target: str, url: str | None, programs: Mapping[str, Path]) -> None:
@@ -53,7 +55,7 @@ def tell(report: Report, target: str, url: str | None, programs: Mapping[str, Pa
     if len(report.failures) > SHOWN:
         console.print(Text(f"… and {len(report.failures) - SHOWN} more; --json or --html has them all"))
     for entry in report.entries:
-        if entry.status in (Status.SKIPPED, Status.EXPECTED):
+        if entry.status in _TOLD or (entry.status is Status.NOT_RUN and entry.reason):
             console.print(Text(f"{entry.status}: {entry.check}: {entry.reason}", "yellow"))
     _verdict(console, report)
 
@@ -64,14 +66,15 @@ def _verdict(console: Console, report: Report) -> None:
     granted = ", ".join(verdict.title for verdict in report.verdicts if verdict.granted)
     style = "bold green" if report.good else "bold red"
     if report.only:
-        console.print(Text(f"only a part was run: {', '.join(report.only)}", "yellow"))
+        console.print(Text(f"only a part was run, which grants no level: {', '.join(report.only)}", "yellow"))
     console.print(Text(f"granted: {granted or 'no level'} ({report.seconds} s)", style))
 
 
 def _levels(report: Report, columns: Sequence[str]) -> Table:
     table = _table(("level", "verdict", "claimed"), columns)
     for verdict in report.verdicts:
-        state = Text(verdict.state, _STYLES[verdict.state])
+        part = bool(report.only) and verdict.state == "denied"
+        state = Text("in part", "dim") if part else Text(verdict.state, _STYLES[verdict.state])
         claimed = "claimed" if verdict.claimed else "asked for" if verdict.asked else ""
         table.add_row(Text(verdict.title), state, Text(claimed), *_cells(verdict.counts, columns))
     return table

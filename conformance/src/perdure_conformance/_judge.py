@@ -30,6 +30,9 @@ ALWAYS = ("core", "branches", "vectors")
 #: For how many failures of a run programs are made: each is run, which takes about a second.
 PROGRAMS = 20
 
+#: Said of the check that ran when a run was stopped: it may be the one that hangs.
+STOPPED = "the run was stopped while it ran"
+
 
 def judge(
     target: Any,
@@ -77,7 +80,11 @@ def judge(
         with Site(judged) as site:
             runner = Runner(site, profile=profile, seed=seed, total=weight())
             for check in checks:
-                result = expected.told(runner.run_one(check, only_round=only_round))
+                try:
+                    result = expected.told(runner.run_one(check, only_round=only_round))
+                except KeyboardInterrupt:
+                    results.append(Result(check, Status.NOT_RUN, reason=STOPPED))
+                    raise
                 results.append(result)
                 if repro and result.status is Status.FAILED:
                     _show(result, judged, results)

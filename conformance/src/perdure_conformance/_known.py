@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -91,20 +91,29 @@ class Known:
         return result
 
     def settle(self, results: Sequence[Result]) -> None:
-        """At the end: mark what passed though an entry says that it fails.
+        """At the end: mark what passed though an entry says that it fails."""
+        unexpected = self.unexpected({result.check.id: result.status for result in results})
+        for result in results:
+            if result.check.id in unexpected:
+                result.status, result.reason = Status.UNEXPECTED, unexpected[result.check.id]
+
+    def unexpected(self, statuses: Mapping[str, Status]) -> dict[str, str]:
+        """The checks that passed though an entry says that they fail, with what to say of them.
 
         A clause that several checks try fails as long as one of them does; so an entry for a clause is
         judged only where all of its checks were run.
+
+        Args:
+            statuses: How each check ended that was run, by its id.
         """
-        by_id = {result.check.id: result for result in results}
+        found: dict[str, str] = {}
         for entry in self.entries:
             ids = [check.id for check in self._suite if entry.about(check)]
-            mine = [by_id[name] for name in ids if name in by_id]
-            if len(mine) < len(ids) or any(result.status is Status.EXPECTED for result in mine):
-                continue
-            for result in mine:
-                if result.status is Status.PASSED:
-                    result.status, result.reason = Status.UNEXPECTED, f"known failure: {entry.reason}"
+            mine = {statuses.get(name, Status.NOT_RUN) for name in ids}
+            if mine.isdisjoint({Status.NOT_RUN, Status.EXPECTED}):
+                passed = [name for name in ids if statuses[name] is Status.PASSED]
+                found |= dict.fromkeys(passed, f"known failure: {entry.reason}")
+        return found
 
     def _entry(self, check: Check) -> KnownFailure | None:
         return next((entry for entry in self.entries if entry.about(check)), None)

@@ -19,6 +19,7 @@ class Status(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"  #: it could not run here; its level is not granted
     ABSENT = "absent"  #: the backend declares that it lacks the capability, which another check holds it to
+    INAPPLICABLE = "inapplicable"  #: there is nothing on this backend that it could try; it does not count
     EXPECTED = "expected"  #: it failed, as the file of known failures says; its level is not granted
     UNEXPECTED = "unexpected"  #: it passed, though the file of known failures says that it fails
     PREVIEW = "preview"  #: a clause newer than the backend's version of the specification; it does not count
@@ -33,7 +34,8 @@ class Result:
         check: What ran.
         status: How it ended.
         seconds: How long it took.
-        reason: Why it was skipped, is absent, or is an expected failure; for a preview, how it ended.
+        reason: Why it was skipped, is absent, does not apply, or is an expected failure; for a preview, how it
+            ended; for one that was running when the run was stopped, that.
         what: For a failure: what was looked at.
         expected: What the specification says.
         got: What the backend did.

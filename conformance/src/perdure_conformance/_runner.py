@@ -15,7 +15,7 @@ from perdure_conformance._profile import PROFILES, Profile
 from perdure_conformance._results import Result, Status
 from perdure_conformance._site import Site
 from perdure_conformance._spec import Specification, newer
-from perdure_conformance.expect import Skipped, Violation
+from perdure_conformance.expect import Inapplicable, Skipped, Violation
 
 __all__ = ["Runner"]
 
@@ -64,8 +64,12 @@ class Runner:
         start = time.monotonic()
         try:
             result = _attempt(check, case)
-        finally:
-            case.close()
+        except BaseException:
+            _closed(case)
+            raise
+        trouble = _closed(case)
+        if trouble is not None and result.status is Status.PASSED:
+            result = _failure(check, trouble, "closing the stores of the check")
         result.seconds = time.monotonic() - start
         result.seed, result.round, result.notes = self.seed, case.round, case.notes
         result.body, result.example = case.body, case.example
@@ -102,6 +106,8 @@ def _attempt(check: Check, case: Case) -> Result:
         check(case)
     except Skipped as skipped:
         return Result(check, Status.SKIPPED, reason=str(skipped))
+    except Inapplicable as other:
+        return Result(check, Status.INAPPLICABLE, reason=str(other))
     except Violation as violation:
         return Result(
             check,
@@ -111,11 +117,27 @@ def _attempt(check: Check, case: Case) -> Result:
             got=violation.got,
             trace=traceback.format_exc(),
         )
-    except Exception as error:
-        what = "a condition" if isinstance(error, AssertionError) else "the calls of the check"
-        expected = "it holds" if isinstance(error, AssertionError) else "no error"
-        got = f"{type(error).__name__}: {error}"
-        return Result(
-            check, Status.FAILED, what=what, expected=expected, got=got, trace=traceback.format_exc()
-        )
+    except KeyboardInterrupt:
+        raise
+    except AssertionError as error:
+        return _failure(check, error, "a condition", "it holds")
+    except BaseException as error:  # an engine's driver may raise what is no Exception, such as a Rust panic
+        return _failure(check, error, "the calls of the check")
     return Result(check, Status.PASSED)
+
+
+def _closed(case: Case) -> BaseException | None:
+    """Close what a check opened; returns what spoke against it."""
+    try:
+        case.close()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return error
+    return None
+
+
+def _failure(check: Check, error: BaseException, what: str, expected: str = "no error") -> Result:
+    trace = "".join(traceback.format_exception(error))
+    got = f"{type(error).__name__}: {error}"
+    return Result(check, Status.FAILED, what=what, expected=expected, got=got, trace=trace)

@@ -6,11 +6,12 @@ import itertools
 import shutil
 import tempfile
 import uuid
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from perdure import Description, PerdureError
+from perdure import Description, Unsupported
 
 from perdure_conformance._processes import Child
 from perdure_conformance._target import Place, Target
@@ -35,7 +36,6 @@ class Site:
         self._numbers = itertools.count()
         self._root: Path | None = None
         self._shared: Place | None = None
-        self._used: dict[Place, set[str]] = {}
 
     def word(self) -> str:
         """A word that is used once, in lower-case letters and digits."""
@@ -66,31 +66,44 @@ class Site:
             )
         return self._shared
 
-    def used(self, place: Place, namespace: str) -> None:
-        """Remember a namespace, to drop it at the end where its place stays."""
-        if not self.target.many:
-            self._used.setdefault(place, set()).add(namespace)
-
     def close(self) -> None:
-        """End the workers, drop the namespaces of a place that stays, and remove the directories."""
+        """End the workers, drop the namespaces of a place that stays, and remove the directories.
+
+        Warns of what cannot be removed: the results of the run are not lost for that.
+        """
         for children in self.workers.values():
             for child in children:
                 child.close()
         self.workers.clear()
-        for place, names in self._used.items():
-            self._drop(place, names)
-        self._used.clear()
+        if self._shared is not None and not self.target.many:
+            try:
+                self._drop(self._shared)
+            except Exception as error:
+                told = (
+                    f"namespaces with c{self._prefix} in them may be left at {self.target.template}: {error}"
+                )
+                warnings.warn(told, stacklevel=2)
+            self._shared = None
         if self._root is not None:
             shutil.rmtree(self._root, ignore_errors=True)
             self._root = None
 
-    def _drop(self, place: Place, names: set[str]) -> None:
+    def _drop(self, place: Place) -> None:
+        """Drop the run's own namespaces, which all have a word of the run in them, and no others.
+
+        A namespace cannot be dropped through a handle on itself: that is one of somebody else's, which is only
+        opened, or the default one, which then stays.
+        """
         if not self.description.supports("namespaces"):
-            return
-        # A namespace cannot be dropped through a handle on itself; the default one may stay.
-        with place.open() as store:
-            for name in sorted(names & set(store.namespaces.list())):
+            raise Unsupported("the backend cannot drop namespaces")
+        with place.open(self.word()) as store:
+            others = [name for name in store.namespaces.list() if not self._mine(name)]
+        with place.open(others[0] if others and "default" not in others else "default") as store:
+            for name in filter(self._mine, store.namespaces.list()):
                 store.namespaces.drop(name)
+
+    def _mine(self, namespace: str) -> bool:
+        return f"c{self._prefix}n" in namespace.casefold()
 
     def __enter__(self) -> Self:
         return self
@@ -98,8 +111,4 @@ class Site:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self.close()
-        except PerdureError:
-            if error is None:
-                raise
+        self.close()

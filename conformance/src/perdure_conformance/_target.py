@@ -114,13 +114,16 @@ class Target:
             if colon or ":" not in what:
                 template = url or _declared(perdure.describe_backend(scheme), what)
                 return cls(template, None, wrap)
-        return cls(url or _declared(_plugin(what).describe(), what), what, wrap)
+        return cls(url or _declared(_description(_plugin(what)), what), what, wrap)
 
     def describe(self) -> Description:
-        """What the backend declares."""
+        """What the backend declares.
+
+        Raises:
+            PluginError: It does not say.
+        """
         if self.plugin is not None:
-            description: Description = _plugin(self.plugin).describe()
-            return description
+            return _description(_plugin(self.plugin))
         return perdure.describe_backend(self.template.partition("://")[0])
 
     @property
@@ -151,6 +154,20 @@ def _declared(description: Description, what: Any) -> str:
     return template
 
 
+def _description(plugin: Any) -> Description:
+    """What a plugin object says of itself."""
+    name = type(plugin).__name__
+    if not callable(getattr(plugin, "describe", None)):
+        raise PluginError(f"{name} is no backend plugin: it needs describe() and open()")
+    try:
+        description = plugin.describe()
+    except Exception as error:
+        raise PluginError(f"describe() of {name} fails: {type(error).__name__}: {error}") from error
+    if not isinstance(description, Description):
+        raise PluginError(f"describe() of {name} returns {type(description).__name__}, not a Description")
+    return description
+
+
 def _plugin(what: Any) -> Any:
     """The plugin object that is meant, or None for the one that is installed."""
     return _imported(what) if isinstance(what, str) else what
@@ -164,8 +181,11 @@ def _imported(name: str) -> Any:
         found: Any = importlib.import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
+        made = found() if callable(found) and not hasattr(found, "describe") else found
     except (ImportError, AttributeError, ValueError) as error:
         raise PluginError(
             f"{name!r} cannot be imported: {error}; write it like package.module:name"
         ) from error
-    return found if hasattr(found, "describe") else found()
+    except Exception as error:
+        raise PluginError(f"{name!r} cannot be made: {type(error).__name__}: {error}") from error
+    return made

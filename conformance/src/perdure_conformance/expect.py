@@ -11,7 +11,17 @@ from perdure.values import equal as equal_values
 
 from perdure_conformance.dump import dump
 
-__all__ = ["Skipped", "Violation", "equal", "holds", "refused", "same_value", "shown", "unchanged"]
+__all__ = [
+    "Inapplicable",
+    "Skipped",
+    "Violation",
+    "equal",
+    "holds",
+    "refused",
+    "same_value",
+    "shown",
+    "unchanged",
+]
 
 
 class Violation(AssertionError):
@@ -31,7 +41,15 @@ class Violation(AssertionError):
 
 
 class Skipped(Exception):
-    """A check could not run here; the level that it belongs to is not granted."""
+    """A check could not run here, but could elsewhere; the level that it belongs to is not granted."""
+
+
+class Inapplicable(Exception):
+    """There is nothing on this backend that the check could try, wherever it runs.
+
+    It counts neither for the level nor against it, and the report names it: a check raises it for what the
+    backend is or how it was given, never for what the machine lacks. That is `Skipped`.
+    """
 
 
 def shown(thing: Any) -> str:

@@ -82,7 +82,7 @@ def perdure_known(request: pytest.FixtureRequest, perdure_runner: Any) -> Any:
     """The failures that the option ``--perdure-known`` names."""
     from perdure_conformance._author import known_of  # noqa: PLC0415
 
-    return known_of(request.config, perdure_runner)
+    return known_of(request.config, perdure_runner.site.description)
 
 
 class _Levels:

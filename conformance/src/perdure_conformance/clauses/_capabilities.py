@@ -25,7 +25,7 @@ from perdure import (
 from perdure_conformance._case import Case
 from perdure_conformance._checks import LEVELS, check
 from perdure_conformance.clauses._scene import CALLS, OPTIONAL, WRITING, scene
-from perdure_conformance.expect import equal, holds, refused, unchanged
+from perdure_conformance.expect import Inapplicable, equal, holds, refused, unchanged
 
 #: The capabilities of version 1.0.
 DECLARED = ("persistent", "concurrent", "approximate", "read_only", "compact", "purge", "namespaces")
@@ -244,50 +244,70 @@ IO_EVENTS = frozenset(
 )
 
 
-def io_while_describing(pipe: Any, target: Any) -> list[str]:
-    """In another process: what a backend did while it described itself."""
-    sys.dont_write_bytecode = True
+def import_backend(target: Any) -> None:
+    """Import the module of a backend, so that what its import reads is not taken for what describing does."""
     if target.plugin is None:
         scheme = target.template.partition("://")[0]
         for point in entry_points(group="perdure.backends", name=scheme):
             importlib.import_module(point.module)
-    else:
+    elif isinstance(target.plugin, str):
         importlib.import_module(target.plugin.partition(":")[0])
+
+
+def io_while_describing(target: Any) -> list[str]:
+    """What a backend did while it described itself."""
     done: list[str] = []
+    looking = True
 
     def watch(event: str, args: tuple[Any, ...]) -> None:
         writes = event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+")
-        if writes or event in IO_EVENTS:
+        if looking and (writes or event in IO_EVENTS):
             done.append(f"{event} {args!r:.200}")
 
-    sys.addaudithook(watch)
+    sys.addaudithook(watch)  # it cannot be taken away again
     target.describe()
+    looking = False
     return list(done)
+
+
+def io_in_a_new_process(pipe: Any, target: Any) -> list[str]:
+    """In another process: what a backend did while it described itself for the first time."""
+    sys.dont_write_bytecode = True
+    import_backend(target)
+    return io_while_describing(target)
 
 
 @check("HK-021")
 def describe_does_no_io(case: Case) -> None:
-    """Describing the backend writes no file, and connects to nothing."""
-    if not case.site.target.portable:
-        case.note("the backend was given as an object, so that no new process can describe it")
-        return
-    child = case.spawn(io_while_describing, case.site.target)
-    equal(child.result(), [], "what the backend did while it described itself")
+    """Describing the backend writes no file, and connects to nothing; an object is watched in this process."""
+    target = case.site.target
+    apart = target.portable
+    done = case.spawn(io_in_a_new_process, target).result() if apart else io_while_describing(target)
+    equal(done, [], "what the backend did while it described itself")
+
+
+def others_installed(target: Any) -> set[str]:
+    """The modules of the other backends that are installed."""
+    scheme = target.template.partition("://")[0]
+    return {point.module for point in entry_points(group="perdure.backends") if point.name != scheme}
 
 
 def imported_while_describing(pipe: Any, target: Any) -> list[str]:
     """In another process: the modules of other backends that describing one imported."""
     target.describe()
-    scheme = target.template.partition("://")[0]
-    others = {point.module for point in entry_points(group="perdure.backends") if point.name != scheme}
-    return sorted(others & sys.modules.keys())
+    return sorted(others_installed(target) & sys.modules.keys())
 
 
 @check("HK-020")
 def only_the_wanted_backend_is_imported(case: Case) -> None:
-    """The backend is found by its name, and no other installed backend is imported for it."""
+    """The backend is found by its name, and no other installed backend is imported for it.
+
+    It does not apply to one that is given as an object or as ``pkg.mod:name``, which is not looked up, nor
+    where no other is installed: neither says anything against the backend.
+    """
     target = case.site.target
     if target.plugin is not None:
-        case.note("the backend was given by name or as an object, so that nothing was looked up")
-        return
+        raise Inapplicable("the backend was given by itself, so that no entry point was looked up")
+    if not others_installed(target):
+        raise Inapplicable("no other backend is installed that could be imported")
     equal(case.spawn(imported_while_describing, target).result(), [], "the other backends that were imported")

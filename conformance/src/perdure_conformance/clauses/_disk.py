@@ -1,10 +1,8 @@
-"""Disks that are full, fail, or hold something else."""
+"""Disks that are full, or fail."""
 
 from __future__ import annotations
 
 from collections import Counter
-
-from perdure import CorruptStore, IncompatibleStore, Memory
 
 from perdure_conformance._case import Case
 from perdure_conformance._checks import check
@@ -20,8 +18,7 @@ from perdure_conformance.crash import (
     said,
     writes_of,
 )
-from perdure_conformance.dump import dump
-from perdure_conformance.expect import Skipped, equal, refused
+from perdure_conformance.expect import Skipped
 
 #: The acts that disks fail in.
 FAILING = ("batch", "merge", "ingest", "create branch", "first open", "compact", "purge")
@@ -30,9 +27,6 @@ FAILING = ("batch", "merge", "ingest", "create branch", "first open", "compact",
 FAULTS, LARGEST = 3, 400_000
 
 UNSEEN = "needs a URL with {tmp}: the files of an engine elsewhere cannot be seen"
-
-#: What stands where a store should be: text, zeros, and bytes of no known kind.
-FOREIGN = (b"no store, but a text file\n" * 400, bytes(20_000), bytes(range(256)) * 80)
 
 
 def rehearsal_of(case: Case, number: int) -> Rehearsal:
@@ -94,33 +88,3 @@ def a_full_disk_leaves_the_commit_before(case: Case) -> None:
     if not ends["refused"]:
         raise Skipped("the limit of this process does not reach the files of the engine")
     case.note(f"acts on a full disk: {dict(ends)}")
-
-
-def read_all(case: Case) -> None:
-    """Open the store of the case's place, and read everything."""
-    with case.place.open(case.namespace) as store:
-        dump(store)
-
-
-@check("UP-083", needs=("persistent", "places"))
-def what_is_no_store_is_refused_and_left_alone(case: Case) -> None:
-    """Files of another kind in place of those of a store are refused, and not changed."""
-    for number, content in enumerate(FOREIGN):
-        place = case.move()
-        if place.directory is None:
-            case.note("not tried: the engine keeps its files elsewhere")
-            return
-        with place.open(case.namespace) as store:
-            store.memories.put(Memory(id="a"))
-        files = place.files()
-        for file in files:
-            file.write_bytes(content)
-        with refused(
-            CorruptStore, IncompatibleStore, what=f"a store whose files hold foreign bytes {number}"
-        ):
-            read_all(case)
-        equal(
-            [file.read_bytes() == content for file in files],
-            [True] * len(files),
-            "the files are as they were",
-        )

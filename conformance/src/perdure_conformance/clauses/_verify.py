@@ -19,8 +19,9 @@ from perdure import (
 
 from perdure_conformance._case import Case
 from perdure_conformance._checks import check
+from perdure_conformance._target import Place
 from perdure_conformance.clauses._scene import scene
-from perdure_conformance.expect import equal, holds, refused, unchanged
+from perdure_conformance.expect import Inapplicable, Skipped, equal, holds, refused, unchanged
 
 
 def errors(report: VerifyReport) -> list[Any]:
@@ -98,14 +99,29 @@ def verified(case: Case) -> VerifyReport | None:
     return store.verify()
 
 
+def files_of(case: Case, place: Place) -> list[Path]:
+    """The files that the engine keeps at a place.
+
+    Where the backend's own template has `{tmp}`, its files can be had, and this run was not given them: that is
+    a skip. An engine that keeps no files, or keeps them behind a server, has none that a check may damage.
+    """
+    paths = place.files()
+    if not paths and place.directory is None and "{tmp}" in case.description.template:
+        raise Skipped(f"needs a URL with {{tmp}}, such as {case.description.template}, to damage files")
+    if not paths:
+        raise Inapplicable("the engine keeps no files that a check could damage")
+    return paths
+
+
 def damage(case: Case, fill: Any, old: bytes, new: bytes) -> VerifyReport | None:
-    """Fill a store of its own, change bytes in its files, and verify it; None where that cannot be done here."""
+    """Fill a store of its own, change bytes in its files, and verify it; None where it cannot be opened any more."""
     place = case.move()
     with case.store() as store:
         fill(store)
-    if not replace_in(place.files(), old, new):
-        case.note("the storage does not show rows in the clear, so that none could be damaged")
-        return None
+    if not replace_in(files_of(case, place), old, new):
+        raise Inapplicable(
+            "the engine does not keep rows in the clear, so that none can be damaged by its text"
+        )
     report = verified(case)
     found = sum(path.read_bytes().count(new) for path in place.files())
     holds(found, "verify does not mend or remove what is damaged")
@@ -132,24 +148,18 @@ def with_piece(store: Store) -> None:
     store.states.put(State(kind="k", id="a", payload=PIECE + b"." * 1_000))
 
 
-@check("UP-060", "UP-061", needs=("persistent",))
+@check("UP-060", "UP-061", needs=("persistent", "places"))
 def a_changed_row_is_reported(case: Case) -> None:
     """Where a byte of a row, or of an old version of it, changed in the files, verify reports an error, and raises none."""
-    if not case.site.target.many:
-        case.note("the store is not one that may be damaged")
-        return
     for what, fill in (("a row", with_text), ("an old version", with_old_text)):
         report = damage(case, fill, TEXT, CHANGED_TEXT)
         if report is not None:
             holds(errors(report) and not report.ok, f"{what} that changed on disk is an error", report)
 
 
-@check("UP-060", "UP-061", needs=("persistent",))
+@check("UP-060", "UP-061", needs=("persistent", "places"))
 def a_changed_payload_piece_is_reported(case: Case) -> None:
     """Where a byte of a payload changed in the files, verify reports an error, and reading it is refused."""
-    if not case.site.target.many:
-        case.note("the store is not one that may be damaged")
-        return
     report = damage(case, with_piece, PIECE, CHANGED_PIECE)
     if report is None:
         return
@@ -167,20 +177,14 @@ FOREIGN = {
 }
 
 
-@check("UP-083", needs=("persistent",))
+@check("UP-083", needs=("persistent", "places"))
 def what_is_no_store_is_refused_and_left_alone(case: Case) -> None:
     """Where the files are those of something else, opening is refused as incompatible or corrupt, and changes none."""
-    if not case.site.target.many:
-        case.note("the store is not one that may be damaged")
-        return
     for what, content in FOREIGN.items():
         place = case.move()
         with case.store() as store:
             with_text(store)
-        paths = place.files()
-        if not paths:
-            case.note("the storage keeps no files here")
-            return
+        paths = files_of(case, place)
         for path in paths:
             path.write_bytes(content)
         for mode in ("rw", "r") if case.supports("read_only") else ("rw",):
@@ -190,19 +194,13 @@ def what_is_no_store_is_refused_and_left_alone(case: Case) -> None:
         equal(place.files(), paths, f"the names of the files beside {what}, after that")
 
 
-@check("UP-083", needs=("persistent",))
+@check("UP-083", needs=("persistent", "places"))
 def a_store_that_is_cut_short_is_not_taken_for_whole(case: Case) -> None:
     """Where files lost their second half, opening or a read is refused, or verify reports it."""
-    if not case.site.target.many:
-        case.note("the store is not one that may be damaged")
-        return
     place = case.move()
     with case.store() as store:
         store.memories.put([Memory(id=f"m{number}", text="x" * 500) for number in range(400)])
-    paths = place.files()
-    if not paths:
-        case.note("the storage keeps no files here")
-        return
+    paths = files_of(case, place)
     for path in paths:
         data = path.read_bytes()
         path.write_bytes(data[: len(data) // 2])

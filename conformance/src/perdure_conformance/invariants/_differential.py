@@ -131,7 +131,6 @@ def _attempt(sites: Sequence[Site], history: Sequence[Scene]) -> None:
             for opened in (stores, copies):
                 name = site.word()
                 opened.append(site.shared.open(name))
-                site.used(site.shared, name)
         differential(stores, history)
         whole = not has_lost_history(history)
         for source, copy in zip(stores, [*copies[1:], copies[0]], strict=True):

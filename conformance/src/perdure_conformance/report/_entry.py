@@ -34,7 +34,7 @@ class Entry:
         needs: Capabilities and surroundings that it needs.
         status: How it ended.
         seconds: How long it took.
-        reason: Why it was skipped, is absent or is an expected failure.
+        reason: Why it was skipped, is absent, does not apply or is an expected failure.
         what: For a failure: what was looked at.
         expected: What the specification says.
         got: What the backend did.

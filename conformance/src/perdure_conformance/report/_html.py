@@ -41,6 +41,7 @@ _WEIGHTIEST = (
     Status.SKIPPED,
     Status.NOT_RUN,
     Status.PASSED,
+    Status.INAPPLICABLE,
     Status.ABSENT,
     Status.PREVIEW,
 )
@@ -125,7 +126,7 @@ def _level(verdict: Verdict) -> str:
 
 
 def _numbers(verdict: Verdict) -> list[tuple[str, int]]:
-    names = ("failed", "skipped", "absent", "expected", "unexpected", "preview", "not_run")
+    names = ("failed", "skipped", "absent", "inapplicable", "expected", "unexpected", "preview", "not_run")
     return [(name.replace("_", " "), getattr(verdict.counts, name)) for name in names]
 
 

@@ -16,7 +16,7 @@ __all__ = ["to_junit"]
 def to_junit(report: Report) -> str:
     """A test suite with a test case for each check that was chosen, and one with each level that was wanted.
 
-    What did not run, what is absent and what was expected to fail are skipped tests with a reason.
+    What did not run, what is absent or does not apply and what was expected to fail are skipped tests with a reason.
     """
     root = ET.Element("testsuites", name=clean(f"perdure conformance of {report.name}"))
     checks = [_check(entry) for entry in report.entries if entry.status is not Status.NOT_RUN]

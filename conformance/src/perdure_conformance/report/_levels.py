@@ -48,6 +48,7 @@ class Counts:
         failed: They do not.
         skipped: Could not be run here.
         absent: The backend declares that it lacks what they need.
+        inapplicable: There is nothing on this backend that they could try; they do not count.
         expected: Failed, as was said in the file of known failures.
         unexpected: Passed, though that file said that they fail.
         preview: Of clauses newer than what the backend declares; they do not count.
@@ -60,6 +61,7 @@ class Counts:
     failed: int
     skipped: int
     absent: int
+    inapplicable: int
     expected: int
     unexpected: int
     preview: int

@@ -28,6 +28,7 @@ _WORST = (
     Status.UNEXPECTED,
     Status.EXPECTED,
     Status.SKIPPED,
+    Status.INAPPLICABLE,
     Status.ABSENT,
     Status.PREVIEW,
     Status.PASSED,
@@ -106,7 +107,7 @@ class Report:
         for result in results:
             entry = result if isinstance(result, Entry) else Entry.of(result)
             before = entries.get(entry.check, entry)
-            entries[entry.check] = min(before, entry, key=lambda e: _WORST.index(e.status))
+            entries[entry.check] = min(entry, before, key=lambda e: _WORST.index(e.status))
         judged = named(target)
         return cls(
             declared(target.describe()),
@@ -164,7 +165,7 @@ class Report:
         counts = self.counts
         if self.interrupted:
             found.append("the run was stopped: no level is granted")
-        if counts.ran + counts.skipped + counts.absent + counts.preview == 0:
+        if counts.not_run == counts.declared:
             found.append("no check was run")
         elif not any(entry.status in RAN for entry in self.entries):
             found.append("every check was skipped")
@@ -224,5 +225,7 @@ def _told(verdict: Verdict) -> str:
     tried = f"{counts.passed} of {counts.declared} checks passed"
     if counts.absent:
         tried += f", {counts.absent} absent"
+    if counts.inapplicable:
+        tried += f", {counts.inapplicable} inapplicable"
     why = f" ({'; '.join(verdict.why)})" if verdict.state == "denied" else ""
     return f"{verdict.state}{why}, {tried}"
