@@ -1,0 +1,5 @@
+from perdure_conformance import Conformance
+
+
+class TestLmdb(Conformance):
+    target = "lmdb://"
