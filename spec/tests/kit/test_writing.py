@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import perdure.kit._compact as compaction
 import pytest
 from perdure._errors import (
     AlreadyExists,
@@ -19,7 +20,18 @@ from perdure._errors import (
 )
 from perdure._names import parse_ref, uuid7
 from perdure._schema import TABLES
-from perdure._types import ABSENT, CompactRequest, Context, Delete, Increment, Put, PutArrow, Query, Update
+from perdure._types import (
+    ABSENT,
+    CommitRequest,
+    CompactRequest,
+    Context,
+    Delete,
+    Increment,
+    Put,
+    PutArrow,
+    Query,
+    Update,
+)
 from perdure.kit import batch_of
 
 CTX = Context()
@@ -293,3 +305,53 @@ def test_main_stays(store: Any) -> None:
         store.hook.delete_branch(CTX, "main", True)
     with pytest.raises(NotFound):
         store.commit(branch=uuid7())
+
+
+def test_a_row_is_not_written_while_it_is_purged(dict_store: Any, driver: Any, row: Any) -> None:
+    """At each moment of a purge, another handle writes the row: it waits, and what it wrote then stays."""
+    store, other = dict_store, driver(dict_store.storage)
+    look = store.storage.range
+    refused = 0
+
+    def write(deadline: float | None) -> None:
+        request = CommitRequest("main", uuid7(), [Put("memories", [row("memories", "a", text="again")])])
+        other.hook.commit(Context(deadline=deadline), request)
+
+    def looked_in(start: bytes, end: bytes, reverse: bool = False) -> Any:
+        nonlocal refused
+        if not writing and store.hook._heads.load().hidden:
+            writing.append(True)
+            with pytest.raises(Busy):
+                write(0.0)
+            refused += 1
+            writing.clear()
+        return look(start, end, reverse)
+
+    writing: list[bool] = []
+    store.commit(Put("memories", [row("memories", "a"), row("memories", "b")]))
+    store.storage.range = looked_in
+    assert store.hook.purge(CTX, "memories", [("a",)]).versions == 1
+    store.storage.range = look
+    assert refused > 1
+    write(None)
+    assert store.ids() == ["a", "b"]
+    assert store.hook.verify(CTX).ok
+
+
+def test_an_attempt_is_later_than_the_maintenance_that_it_sees(
+    dict_store: Any, driver: Any, row: Any, monkeypatch: Any
+) -> None:
+    """A writer whose clock is behind commits during a compaction, which does not take that for garbage."""
+    store, other = dict_store, driver(dict_store.storage)
+    store.commit(Put("memories", [row("memories", "a")]))
+    plan = compaction.plan_of
+
+    def write(*args: Any) -> Any:
+        monkeypatch.setattr("perdure.kit._writing.now_us", lambda: 1)
+        other.commit(Put("memories", [row("memories", "b")]))
+        return plan(*args)
+
+    monkeypatch.setattr(compaction, "plan_of", write)
+    store.hook.compact(CTX, CompactRequest(lease=0))
+    assert store.ids() == ["a", "b"]
+    assert store.hook.verify(CTX).ok

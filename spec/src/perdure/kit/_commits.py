@@ -33,6 +33,14 @@ class _Chain:
         self.below = b""
 
 
+class _Cache:
+    """The chains of one era, by branch number."""
+
+    def __init__(self, era: tuple[int, bytes] | None) -> None:
+        self.era = era
+        self.chains: dict[int, _Chain] = {}
+
+
 class Commits:
     """Reads and writes the commits of one namespace; remembers which slots are committed."""
 
@@ -40,8 +48,7 @@ class Commits:
         self._storage = storage
         self._keys = keys
         self._lock = threading.Lock()
-        self._era: tuple[int, bytes] | None = None
-        self._chains: dict[int, _Chain] = {}
+        self._cache = _Cache(None)
         self._ids: dict[bytes, str] = {}
 
     # -------------------------------------------------------------------------------- the chain
@@ -71,14 +78,12 @@ class Commits:
                 chain.top = slot
 
     def _chain(self, state: State, branch: BranchState) -> _Chain:
-        if state.era != self._era:
-            with self._lock:
-                self._era = state.era
-                self._chains = {}
-                self._ids = {}
-        chain = self._chains.get(branch.number)
+        cache = self._cache
+        if cache.era != state.era:  # other threads may go on with the one before, which stays of its era
+            cache = self._cache = _Cache(state.era)
+        chain = cache.chains.get(branch.number)
         if chain is None:
-            chain = self._chains.setdefault(branch.number, _Chain())
+            chain = cache.chains.setdefault(branch.number, _Chain())
         return chain
 
     def _extend(self, chain: _Chain, branch: BranchState, slot: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations, groupby, islice
 from typing import NamedTuple
@@ -238,8 +239,8 @@ def _survivors(versions: list[tuple[bytes, bytes]], branch: BranchState, keep: _
     seqs = [int.from_bytes(key[4 - SLOT : 12 - SLOT], "big") for key, _ in versions]
     kept = {key for (key, _), seq in zip(versions, seqs, strict=True) if seq > keep.floor}
     for limit in (*keep.pins, keep.floor):
-        below = [key for (key, _), seq in zip(versions, seqs, strict=True) if seq <= limit]
-        kept.update(below[-1:])
+        below = bisect_right(seqs, limit)
+        kept.update(key for key, _ in versions[max(below - 1, 0) : below])
     if branch.parent is None:  # nothing lies below a root, so that its oldest version hides nothing
         for (key, value), seq in zip(versions, seqs, strict=True):
             if key in kept:

@@ -28,11 +28,11 @@ from perdure.kit._branching import same_space
 from perdure.kit._commits import Commits
 from perdure.kit._events import check_events
 from perdure.kit._head import HeadStore, State, replace
-from perdure.kit._keys import Keys, Slot, new_token
+from perdure.kit._keys import Keys, Slot
 from perdure.kit._objects import BranchState, CommitRecord, encode_row
 from perdure.kit._score import NUMPY_DTYPE
 from perdure.kit._storage import Storage
-from perdure.kit._writing import store_chunks
+from perdure.kit._writing import attempt_token, store_chunks
 
 __all__ = ["Ingest", "check_ingested_vector", "marker_of"]
 
@@ -77,7 +77,7 @@ class Ingest:
         self._start = heads.load()
         self._state = self._start
         self._commits = Commits(storage, keys)  # its own: what it learns is not committed yet
-        self._token = new_token(now_us())
+        self._token = attempt_token(self._start, now_us())
         self._open: tuple[Commit, bytes, list[tuple[str, Key]]] | None = None
         self._counters: list[Counter] = []
         self._pieces: set[str] = set()  # payload pieces that are there
@@ -285,6 +285,8 @@ class Ingest:
             if self._purged(group, batch.commit.time):
                 self._report["purged"] += 1
                 continue
+            if self._start.hidden and self._start.is_hidden(group):
+                raise Busy("a purge of rows of this history has not ended; run the ingest again after it")
             if change.table == "vectors" and change.row is not None:
                 check_ingested_vector(self._state.head.spaces.get(change.key[0]), change.row)
             if change.table == "states" and change.row is not None:

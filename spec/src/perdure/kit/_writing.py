@@ -22,7 +22,7 @@ from perdure.kit._reading import Reader
 from perdure.kit._rows import Rows
 from perdure.kit._storage import Storage
 
-__all__ = ["Writer", "locked", "store_chunks"]
+__all__ = ["Writer", "attempt_token", "locked", "store_chunks"]
 
 _UNSET = msgspec.UNSET
 _encode = msgspec.msgpack.encode
@@ -91,6 +91,28 @@ class _BranchRows:
         return self._rows.version(self._state, self._lineage, table.name, key)
 
 
+def attempt_token(state: State, now: int) -> bytes:
+    """The token of an attempt that begins now.
+
+    It is later than that of a maintenance under way, whatever the clocks say, so that the maintenance never
+    takes what the attempt writes for what was left behind before it.
+    """
+    held = state.head.maintenance
+    return new_token(now if held is None else max(now, token_time(held.token) + 1))
+
+
+def _check_purge_ends(state: State) -> None:
+    """Refuse to wait for a purge that is known to have failed.
+
+    Raises:
+        Busy: It has.
+    """
+    if state.head.maintenance is not None and not token_time(state.head.maintenance.token):
+        raise Busy(
+            "a purge of rows of this batch was cut short; run it again, or compact, and then try again"
+        )
+
+
 class Writer:
     """Applies batches, and counts reads."""
 
@@ -135,7 +157,7 @@ class Writer:
             )
         now = now_us()
         time = max(now if request.time is None else request.time, branch.time)
-        slot = Slot(branch.number, branch.seq + 1, new_token(now)).pack()
+        slot = Slot(branch.number, branch.seq + 1, attempt_token(state, now)).pack()
         store_chunks(self._storage, self._keys, state, request.chunks, slot[12:])
         heads = _BranchRows(self._rows, self._keys, state, branch)
         writes: list[tuple[str, Key]] = []
@@ -145,6 +167,9 @@ class Writer:
             for write in chunk:
                 group = self._keys.group(write.table, write.key)
                 assert group is not None  # it was read before it was written
+                if state.hidden and state.is_hidden(group):
+                    _check_purge_ends(state)
+                    return None  # all that is there until then goes, so the row is written after it
                 items.append((group + slot, encode_row(write.table, write.key, write.row)))
                 deleted += write.row is None
             if self._storage.put_many(items) != len(items):
