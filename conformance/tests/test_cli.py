@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from perdure.cli import main
+from perdure_conformance import PROFILES, Profile
 from perdure_conformance.report import Report
 
 Run = Callable[..., tuple[int, str, str]]
@@ -110,6 +111,16 @@ def test_programs_are_written_and_fail(run: Run, broken: str, tmp_path: Path) ->
     assert (done.returncode, "no commits today" in done.stdout) == (1, True)
 
 
+def test_backends_run_against_each_other(run: Run, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROFILES, "quick", Profile("quick", 0.0))
+    code, out, _ = run("conformance", "memory", "--against", "sqlite", "--seed", 5)
+    assert (code, "no difference between memory, sqlite: 1 rounds" in out) == (0, True)
+    code, out, _ = run("conformance", "memory", "--against", broken, "--seed", 5)
+    assert code == 1
+    told = ("no commits today", "The history:", f"again: perdure conformance memory --against {broken}")
+    assert [text for text in told if text not in out] == []
+
+
 def test_an_empty_collection_fails(run: Run) -> None:
     code, out, _ = run("conformance", "memory", "--only", "no-such-check")
     assert (code, "no check was run" in out) == (1, True)
@@ -138,6 +149,8 @@ def test_the_checks_can_be_listed(run: Run) -> None:
         (["memory", "--level", "turbo"], 2),
         (["memory", "--profile", "slow"], 2),
         (["memory", "--seed", "-1"], 2),
+        (["memory", "--against", "nosuch"], 2),
+        (["memory", "--against", "memory", "--only", MAIN], 2),
         (["memory", "--replay", "branches.x:1"], 2),
         (["memory", "--replay", "branches.x:1:0"], 2),
         (["memory", "--replay", f"{MAIN}:1:0", "--seed", "3"], 2),

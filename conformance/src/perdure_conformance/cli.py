@@ -1,22 +1,24 @@
 """The commands `perdure conformance` and `perdure conformance-report`.
 
 Exit codes are those of the program: 0 every claimed level is granted and nothing failed; 1 something failed,
-or a level is claimed and not granted, or granted and not claimed; 2 the command line, the file of known
+or a level is claimed and not granted, or granted and not claimed, or backends differ; 2 the command line, the file of known
 failures or a report is malformed; 3 a file does not exist; 7 the plugin cannot be loaded; 130 stopped.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from perdure import InvalidInput, NotFound, StorageError
 from perdure.cli import finish, output
 
 from perdure_conformance._checks import LEVELS, Check
+from perdure_conformance._cli_against import compare, tell_difference
 from perdure_conformance._cli_progress import progress
 from perdure_conformance._cli_table import tell
 from perdure_conformance._judge import by_id, chosen, judge, narrowed
@@ -26,6 +28,9 @@ from perdure_conformance.report import Report, to_html, to_junit
 from perdure_conformance.repro import file_name
 
 __all__ = ["register"]
+
+#: What the program ends with where backends differ.
+_FINDINGS = 1
 
 
 def _levels(incomplete: str) -> list[str]:
@@ -53,6 +58,14 @@ def _conformance(
     url: Annotated[
         str | None,
         typer.Option("--url", metavar="TEMPLATE", help="The store URL, where TARGET is pkg.mod:name."),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--against",
+            metavar="TARGET",
+            help="Run no checks, but the same random histories on both, which must dump alike; may be repeated.",
+        ),
     ] = None,
     level: Annotated[
         list[str] | None,
@@ -111,6 +124,13 @@ def _conformance(
 ) -> None:
     """Judge a backend: whether it keeps the specification, and which levels it has."""
     judged = Target.of(target, url=url)
+    if against:
+        wishes = (level, only, replay, known, json_to, junit_to, html_to, repro)
+        if any(wish is not None for wish in wishes) or list_only:
+            raise typer.BadParameter(
+                "--against runs no checks: of the other options it takes --profile and --seed"
+            )
+        _compare(judged, target, against, profile, seed)
     parts: list[str] = only or []
     only_round = None
     if replay is not None:
@@ -142,6 +162,16 @@ def _conformance(
     programs = {} if repro is None else _write_programs(report, repro)
     tell(report, target, url, programs)
     finish(report.exit_code)
+
+
+def _compare(judged: Target, target: str, against: list[str], profile: str, seed: int | None) -> NoReturn:
+    if profile not in PROFILES:
+        raise InvalidInput(f"{profile!r:.80} is none of {', '.join(PROFILES)}")
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    targets = [judged, *map(Target.of, against)]
+    found, rounds = compare(targets, PROFILES[profile], seed)
+    tell_difference(found, rounds, [target, *against], profile, seed)
+    finish(_FINDINGS if found else 0)
 
 
 def _merge(
