@@ -7,10 +7,15 @@ import perdure
 import pytest
 from perdure import (
     TABLES,
+    Branch,
+    Change,
+    ChangeBatch,
     Checkpoint,
+    Commit,
     CommitRequest,
     CompactRequest,
     Context,
+    Counter,
     Delete,
     Pick,
     Point,
@@ -19,6 +24,7 @@ from perdure import (
     Ref,
     Search,
     Space,
+    Update,
 )
 from perdure.filters import F
 from perdure_sqlite import plugin
@@ -124,6 +130,57 @@ def test_a_limit_of_nothing_still_resolves_its_place(store):
     assert ids(store, limit=0) == []
     with pytest.raises(perdure.NotFound):
         ids(store, Ref("nowhere"), limit=0)
+
+
+def test_history_that_does_not_continue_the_head_is_refused(store):
+    commit(store, Put("memories", [memory("a")]))
+    (main,) = store.list_branches(ctx=CTX)
+    after = {"branch": main.id, "seq": main.head.seq + 1, "time": main.head.time + 1}
+    for parents in ((), ("elsewhere",)):
+        with pytest.raises(perdure.Conflict):
+            store.ingest(ctx=CTX, events=[ChangeBatch(Commit("c", **after, parents=parents), ())])
+    report = store.ingest(
+        ctx=CTX, events=[ChangeBatch(Commit("c", **after, parents=(main.head.commit,)), ())]
+    )
+    assert report.commits == 1
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [ChangeBatch(None, ())],
+        [ChangeBatch(Commit(5, "b", 1, 1), ())],
+        [ChangeBatch(Commit("c", "b", 2**63, 1), ())],
+        [Counter("memories", ("a",), "1", 1)],
+        [Branch(b"x", "new", None, 0, Point("x", 0))],
+        ["nonsense"],
+    ],
+)
+def test_events_that_no_engine_gave_are_refused(store, events):
+    with pytest.raises(perdure.InvalidRecord):
+        store.ingest(ctx=CTX, events=[Space("s", 2), *events])
+    assert store.list_spaces(ctx=CTX) == []
+
+
+def test_a_commit_that_is_cut_short_is_refused(store):
+    (main,) = store.list_branches(ctx=CTX)
+    first = ChangeBatch(Commit("c", main.id, 1, 1), (Change("memories", ("a",), None),), final=False)
+    other = ChangeBatch(Commit("d", main.id, 2, 1), ())
+    for events in ([first], [first, other], [first, other, first]):
+        with pytest.raises(perdure.InvalidRecord):
+            store.ingest(ctx=CTX, events=events)
+    assert store.get_commits(ctx=CTX, ids=["c", "d"]) == [None, None]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -0.0])
+def test_a_number_that_would_come_back_as_another_is_refused(store, number):
+    for operation in (
+        Put("memories", [memory("a", importance=number)]),
+        Update("memories", ("b",), {"importance": number}),
+    ):
+        with pytest.raises(perdure.InvalidRecord):
+            commit(store, Put("memories", [memory("b")]), operation)
+    assert ids(store) == []
 
 
 def test_a_namespace_that_was_dropped_is_not_found(store, path):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import numpy as np
 import perdure.kit._compact as compaction
+import pyarrow as pa
 import pytest
 from perdure._errors import (
     AlreadyExists,
     Busy,
     Conflict,
+    InvalidFilter,
+    InvalidInput,
     InvalidRecord,
     NotFound,
     PermissionDenied,
@@ -355,3 +359,40 @@ def test_an_attempt_is_later_than_the_maintenance_that_it_sees(
     store.hook.compact(CTX, CompactRequest(lease=0))
     assert store.ids() == ["a", "b"]
     assert store.hook.verify(CTX).ok
+
+
+@pytest.mark.parametrize("cells", [{"tier": 2**63}, {"importance": float("nan")}, {"importance": -0.0}])
+def test_numbers_that_not_every_engine_keeps(store: Any, row: Any, cells: Any) -> None:
+    store.commit(Put("memories", [row("memories", "a")]))
+    for operation in (Put("memories", [row("memories", "b", **cells)]), Update("memories", ("a",), cells)):
+        with pytest.raises(InvalidRecord):
+            store.commit(operation)
+    assert store.ids() == ["a"]
+
+
+def test_arguments_without_a_repr_or_a_truth_value(store: Any, row: Any) -> None:
+    """An int of thousands of digits cannot be shown, and an array is neither true nor false."""
+    array = np.array([1, 2])
+    for fields in ({"time": 10**5000}, {"parents": array}, {"chunks": 10**5000}, {"picks": [1]}):
+        with pytest.raises(InvalidInput):
+            store.commit(Put("memories", [row("memories", "a")]), **fields)
+    for operation in (
+        Put("memories", [row("memories", "a")], mode=array),
+        PutArrow("memories", [], unique=array),
+        Delete("memories", [("a",)], missing_ok=array),
+    ):
+        with pytest.raises(InvalidRecord):
+            store.commit(operation)
+    with pytest.raises(InvalidFilter):
+        store.hook.select(CTX, Query("memories", order=array), parse_ref("main"))
+
+
+def test_an_arrow_text_that_is_no_utf8(store: Any, row: Any) -> None:
+    good = batch_of(TABLES["memories"].arrow, [row("memories", "a", created_at=1, updated_at=1)])
+    buffers = [None, pa.py_buffer(bytes(4) + b"\1\0\0\0"), pa.py_buffer(b"\xff")]
+    columns = [pa.Array.from_buffers(pa.string(), 1, buffers), *good.columns[1:]]
+    for unique in (True, False):
+        with pytest.raises(InvalidRecord):
+            store.commit(
+                PutArrow("memories", [pa.RecordBatch.from_arrays(columns, schema=good.schema)], unique)
+            )

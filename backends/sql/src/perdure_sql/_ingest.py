@@ -53,6 +53,8 @@ class Ingester:
         self._writers = writers
         self._markers = Markers(session, ns)
         self._branches = {branch.id: branch for branch in branch_rows(session, ns).values()}
+        #: What the branches that were there before ended with; each is continued once.
+        self._heads = {branch.id: branch.head_commit for branch in self._branches.values()}
         self._spaces = load_spaces(session, ns)
         self._open: tuple[str, int] | None = None
         self._pieces: set[str] = set()  # payload pieces that are there
@@ -249,6 +251,13 @@ class Ingester:
             raise Conflict(
                 f"branch {branch.name!r} has moved on its own since: commit {commit.id!r} ({commit.seq}) does not "
                 f"follow its head {branch.head_seq}; ingest into an empty namespace, and merge",
+                commit=commit.id,
+            )
+        continues = commit.parents[:1] == (branch.head_commit,)
+        if self._heads.pop(branch.id, None) and not continues:
+            raise Conflict(
+                f"branch {branch.name!r} went another way here: commit {commit.id!r} does not continue its head; "
+                "ingest into an empty or older namespace",
                 commit=commit.id,
             )
         return False
