@@ -3,9 +3,11 @@ from __future__ import annotations
 import gzip
 import io
 import os
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,6 +97,24 @@ def test_tags_come_back_as_tuples(tmp_path: Path, events: Any) -> None:
     [batch] = [e for e in read_archive(tmp_path / "a") if isinstance(e, ChangeBatch) and e.changes]
     assert [type(cell) for cell in batch.changes[0].row or ()].count(list) == 0
     assert hash(batch.changes[0].row)
+
+
+def test_fields_that_come_and_go(tmp_path: Path) -> None:
+    """A reader skips what it does not know, and what an earlier version did not write has its default."""
+    branch = Branch("b", "main", None, 0, Point("b", 9), floor=5, pins=(2, 3))
+    write_archive(tmp_path / "a", [branch])
+    assert list(read_archive(tmp_path / "a")) == [branch]
+    fields = msgspec.structs.asdict(branch)
+    del fields["pins"]
+    records = [
+        {"type": "branch", "event": {**fields, "novelty": [1]}, "novelty": None},
+        {"type": "end", "events": {"branch": 1}},
+    ]
+    body = b"perdure-history 1 plain\n"
+    for record in map(msgspec.msgpack.encode, records):
+        body += len(record).to_bytes(4, "big") + record
+    (tmp_path / "b").write_bytes(body + blake2b(body, digest_size=32).digest())
+    assert list(read_archive(tmp_path / "b")) == [msgspec.structs.replace(branch, pins=())]
 
 
 def test_empty(tmp_path: Path) -> None:
