@@ -1,7 +1,7 @@
 """The storage contract for what an AI agent remembers.
 
 `open` a store by URL; put, find and search its six tables; branch it, merge it, go back in time. The
-errors that it raises are drawn in `perdure.errors`; backends and wrappers are in `perdure.kit` and
+errors that it raises form the tree that `PerdureError` draws; backends and wrappers are in `perdure.kit` and
 `perdure.wrappers`.
 """
 

@@ -1,29 +1,6 @@
 """Every error that perdure raises, split by what a handler would do about it.
 
-The tree (builtin parents in brackets)::
-
-    PerdureError
-    ├── InvalidInput [ValueError]      mend the call
-    │   ├── InvalidRecord              a field, value, vector or batch is malformed
-    │   ├── InvalidFilter              a filter or an order is malformed
-    │   ├── InvalidRef                 a ref or a name is malformed
-    │   └── InvalidURL                 a store URL is malformed
-    ├── NotFound [KeyError]            the thing asked for does not exist
-    │   └── HistoryExpired             it existed; compaction dropped it
-    ├── Conflict                       somebody else was first: read again, decide again
-    │   ├── AlreadyExists              the key or the name is taken
-    │   ├── StaleHead                  the branch moved past `expect_head`
-    │   ├── VersionConflict            the row is not at `if_version`
-    │   └── MergeConflict              a merge or a revert found conflicts; nothing was applied
-    ├── Retryable                      the same call may succeed later
-    │   ├── Busy [TimeoutError]        a lock was not had within the stated wait
-    │   └── Unavailable                the engine cannot be reached
-    ├── Unsupported [NotImplementedError]   this backend, or its version, cannot do that
-    ├── PermissionDenied [PermissionError]  the store or a wrapper forbids it
-    ├── StorageError [OSError]         the disk or the engine failed; the previous commit is intact
-    │   ├── CorruptStore               the stored bytes are not what was written
-    │   └── IncompatibleStore          written by a version, or by a program, that this one cannot read
-    └── PluginError                    an entry point clashes, fails to load or breaks the hookspecs
+`PerdureError` draws the tree.
 """
 
 from __future__ import annotations
@@ -58,6 +35,31 @@ __all__ = [
 
 class PerdureError(Exception):
     """The root of every error that perdure raises on purpose.
+
+    The tree (builtin parents in brackets)::
+
+        PerdureError
+        ├── InvalidInput [ValueError]      mend the call
+        │   ├── InvalidRecord              a field, value, vector or batch is malformed
+        │   ├── InvalidFilter              a filter or an order is malformed
+        │   ├── InvalidRef                 a ref or a name is malformed
+        │   └── InvalidURL                 a store URL is malformed
+        ├── NotFound [KeyError]            the thing asked for does not exist
+        │   └── HistoryExpired             it existed; compaction dropped it
+        ├── Conflict                       somebody else was first: read again, decide again
+        │   ├── AlreadyExists              the key or the name is taken
+        │   ├── StaleHead                  the branch moved past `expect_head`
+        │   ├── VersionConflict            the row is not at `if_version`
+        │   └── MergeConflict              a merge or a revert found conflicts; nothing was applied
+        ├── Retryable                      the same call may succeed later
+        │   ├── Busy [TimeoutError]        a lock was not had within the stated wait
+        │   └── Unavailable                the engine cannot be reached
+        ├── Unsupported [NotImplementedError]   this backend, or its version, cannot do that
+        ├── PermissionDenied [PermissionError]  the store or a wrapper forbids it
+        ├── StorageError [OSError]         the disk or the engine failed; the previous commit is intact
+        │   ├── CorruptStore               the stored bytes are not what was written
+        │   └── IncompatibleStore          written by a version, or by a program, that this one cannot read
+        └── PluginError                    an entry point clashes, fails to load or breaks the hookspecs
 
     Attributes:
         code: Stable, machine-readable name of the kind of error.
