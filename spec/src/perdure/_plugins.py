@@ -6,9 +6,10 @@ loaded by name, only when wanted.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
@@ -78,7 +79,10 @@ def load(group: str, name: str) -> Any:
         InvalidURL: There is none; the message says what to install.
         PluginError: Two distributions declare it, or it fails to load.
     """
-    found: list[EntryPoint] = [point for point in entry_points(group=group) if point.name == name]
+    found = _declared(group, name, tuple(sys.path))
+    if not found:
+        _declared.cache_clear()  # it may have been installed since
+        found = _declared(group, name, tuple(sys.path))
     targets = {(point.value, _dist(point)) for point in found}
     if not found:
         kind = "backend" if group == BACKENDS else "wrapper"
@@ -99,6 +103,12 @@ def load(group: str, name: str) -> Any:
         raise PluginError(
             f"{group} {name!r} of {_dist(found[0])} fails to load: {type(error).__name__}: {error}; reinstall it"
         ) from error
+
+
+@lru_cache(maxsize=64)
+def _declared(group: str, name: str, _path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """The entry points of a name; kept, since looking reads a file of every installed distribution."""
+    return tuple(point for point in entry_points(group=group) if point.name == name)
 
 
 def _dist(point: EntryPoint) -> str:

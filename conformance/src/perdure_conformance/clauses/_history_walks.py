@@ -24,8 +24,8 @@ from perdure.history import RowDiff
 
 from perdure_conformance._case import Case
 from perdure_conformance._checks import check
-from perdure_conformance.clauses._histories import absent
 from perdure_conformance._plain import plain
+from perdure_conformance.clauses._histories import absent
 from perdure_conformance.driver import Compact, Step
 from perdure_conformance.expect import equal, holds
 from perdure_conformance.machines import Lockstep
