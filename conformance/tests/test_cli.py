@@ -121,6 +121,17 @@ def test_backends_run_against_each_other(run: Run, broken: str, monkeypatch: pyt
     assert [text for text in told if text not in out] == []
 
 
+def test_what_the_url_does_not_allow_is_told_first(run: Run, tmp_path: Path) -> None:
+    notes = {
+        f"sqlite:///{tmp_path}/one.db": "is one place: checks that need stores of their own are skipped",
+        f"sqlite:///{tmp_path}/{{unique}}.db": "stay there",
+        "sqlite": "",
+    }
+    for target, note in notes.items():
+        _, _, err = run("conformance", target, "--only", MAIN)
+        assert (note in err, "note:" in err) == (True, bool(note))
+
+
 def test_an_empty_collection_fails(run: Run) -> None:
     code, out, _ = run("conformance", "memory", "--only", "no-such-check")
     assert (code, "no check was run" in out) == (1, True)

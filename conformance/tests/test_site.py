@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import perdure
 import pytest
 from perdure import Context, Memory, PluginError, StorageError, hookimpl
@@ -92,3 +93,12 @@ def test_what_a_plugin_says_of_itself_is_looked_at() -> None:
 
     with pytest.raises(PluginError, match="returns dict, not a Description"):
         Target.of(Dumb())
+
+
+def test_a_version_that_is_none_is_told() -> None:
+    class Odd:
+        def describe(self) -> Any:
+            return msgspec.structs.replace(perdure.describe_backend("memory"), spec_version="new")
+
+    with pytest.raises(PluginError, match="write it like 1.0"):
+        Target.of(Odd()).describe()

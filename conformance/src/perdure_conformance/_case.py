@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import hypothesis
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
+from hypothesis.errors import HypothesisWarning
 from perdure import Context, Description, PerdureError, Store
 
 from perdure_conformance._checks import Check
@@ -141,15 +143,17 @@ class Case:
 
     def close(self) -> None:
         """Close what the case opened; one that cannot be closed any more, after a kill, is let go."""
-        try:
-            self._open.close()
-        except PerdureError:
+        with suppress(PerdureError):
             self._open.close()
 
     # --------------------------------------------------------------------------------- randomness
 
-    def rounds(self) -> Iterator[int]:
-        """Numbers from 0 until the time of the check is used up; at least one. `self.random` starts anew in each."""
+    def rounds(self, least: int = 1) -> Iterator[int]:
+        """Numbers from 0 until the time of the check is used up. `self.random` starts anew in each.
+
+        Args:
+            least: So many are made however long they take, as where one round tries a part of the check.
+        """
         end = time.monotonic() + self.seconds
         number = 0 if self._only_round is None else self._only_round
         while True:
@@ -157,7 +161,7 @@ class Case:
             self.random.seed(self._derived(number))
             yield number
             number += 1
-            if self._only_round is not None or time.monotonic() >= end:
+            if self._only_round is not None or (number >= least and time.monotonic() >= end):
                 self.note(f"{number if self._only_round is None else 1} rounds")
                 return
 
@@ -194,7 +198,10 @@ class Case:
 
         test = hypothesis.given(st.tuples(*strategies))(attempt)
         test = hypothesis.seed(self._derived(number))(self.settings(examples)(test))
-        test()
+        with warnings.catch_warnings():
+            # Of strategies with long descriptions, which nobody is shown; a test run may take warnings for errors.
+            warnings.filterwarnings("ignore", "Generating overly large repr", HypothesisWarning)
+            test()
 
     def settings(self, examples: int = EXAMPLES, **more: Any) -> hypothesis.settings:
         """Settings of one round: nothing is kept between runs, and nothing is timed."""
@@ -207,6 +214,7 @@ class Case:
             suppress_health_check=_HEALTH,
             phases=(*_PHASES, Phase.shrink) if self._shrink else _PHASES,
             print_blob=False,
+            verbosity=hypothesis.Verbosity.quiet,  # the report shows the example; here it would only be slow
             **more,
         )
 

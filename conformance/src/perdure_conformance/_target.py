@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -124,7 +125,7 @@ class Target:
         """
         if self.plugin is not None:
             return _description(_plugin(self.plugin))
-        return perdure.describe_backend(self.template.partition("://")[0])
+        return _versioned(perdure.describe_backend(self.template.partition("://")[0]))
 
     @property
     def many(self) -> bool:
@@ -165,6 +166,16 @@ def _description(plugin: Any) -> Description:
         raise PluginError(f"describe() of {name} fails: {type(error).__name__}: {error}") from error
     if not isinstance(description, Description):
         raise PluginError(f"describe() of {name} returns {type(description).__name__}, not a Description")
+    return _versioned(description)
+
+
+def _versioned(description: Description) -> Description:
+    """The description, if the version in it is one: it decides which clauses bind the backend."""
+    version = description.spec_version
+    if not (isinstance(version, str) and re.fullmatch(r"[0-9]+\.[0-9]+", version)):
+        raise PluginError(
+            f"{description.name!r:.80} declares the specification {version!r:.40}; write it like 1.0"
+        )
     return description
 
 

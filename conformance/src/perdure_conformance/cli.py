@@ -144,6 +144,7 @@ def _conformance(
         return
     outputs = [path for path in (json_to, junit_to, html_to) if path is not None]
     _check_places(outputs)
+    _tell_of_places(judged)
     with progress(len(checks)) as show:
         report = judge(
             judged,
@@ -162,6 +163,20 @@ def _conformance(
     programs = {} if repro is None else _write_programs(report, repro)
     tell(report, target, url, programs)
     finish(report.exit_code)
+
+
+def _tell_of_places(judged: Target) -> None:
+    """Say on stderr, before anything runs, what the URL does not let the suite do."""
+    template = judged.template
+    if not judged.many:
+        better = judged.describe().template or "one with {unique} in it"
+        typer.echo(
+            f"note: {template} is one place: checks that need stores of their own are skipped, which denies "
+            f"levels; for a verdict give {better}",
+            err=True,
+        )
+    elif "{tmp}" not in template and judged.describe().supports("persistent"):
+        typer.echo(f"note: the stores that are made in place of {{unique}} stay there: {template}", err=True)
 
 
 def _compare(judged: Target, target: str, against: list[str], profile: str, seed: int | None) -> NoReturn:

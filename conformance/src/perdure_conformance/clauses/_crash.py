@@ -18,6 +18,9 @@ from perdure_conformance.expect import Skipped, holds
 #: At most so many milliseconds pass between an acknowledgement and a kill.
 LATEST = 40
 
+#: So many kills there are at least, however long they take: one says little.
+LEAST = 3
+
 KILLING: tuple[Need, ...] = ("persistent", "processes")
 
 
@@ -40,14 +43,14 @@ def cleared(directory: Path | None) -> None:
 
 
 def kill_acts(case: Case, names: Sequence[str]) -> None:
-    """Kill processes at drawn moments of acts, and judge what they leave, until the time is used up."""
+    """Kill processes at drawn moments of acts, each act at least once, and judge what they leave."""
     claims(case.description, "crash")
     chosen = [name for name in names if case.supports(ACTS[name].needs)]
     events: list[HistoryEvent] = []
     rehearsals: dict[str, Rehearsal] = {}
     kills: Counter[str] = Counter()
     first = case.random.randrange(len(chosen))
-    for number in case.rounds():
+    for number in case.rounds(max(LEAST, len(chosen))):
         events = events or history(fresh(case), case.unique())
         name = chosen[(first + number) % len(chosen)]
         if name not in rehearsals:
@@ -120,7 +123,7 @@ def what_was_acknowledged_survives_a_kill(case: Case) -> None:
     """A process that is killed at any time in a stream of commits loses none that it acknowledged."""
     claims(case.description, "crash")
     writer, kills, commits = Writer(fresh(case), case.unique(), "w"), 0, 0
-    for _ in case.rounds():
+    for _ in case.rounds(LEAST):
         before = writer.acknowledged
         kill_in_stream(case, writer)
         commits += writer.acknowledged - before
@@ -150,7 +153,7 @@ def the_death_of_a_writer_does_not_stop_another(case: Case) -> None:
     with place.open(namespace) as store:
         store.branch("other")
     mortal, other = Writer(place, namespace, "w"), Writer(place, namespace, "v", "other")
-    for _ in case.rounds():
+    for _ in case.rounds(LEAST):
         other.start()
         try:
             other.hear()

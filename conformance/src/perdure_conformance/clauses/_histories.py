@@ -82,7 +82,7 @@ def random_histories_agree_with_the_model(case: Case) -> None:
             drop=False,
             failed=partial(remember, failures),
         )
-        settings = case.settings(RUNS, stateful_step_count=STEPS, verbosity=hypothesis.Verbosity.quiet)
+        settings = case.settings(RUNS, stateful_step_count=STEPS)
         try:
             run_state_machine_as_test(hypothesis.seed(case.seed * 1_000 + number)(machine), settings=settings)
         except Exception as error:

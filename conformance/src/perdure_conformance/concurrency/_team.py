@@ -127,7 +127,7 @@ class _Work:
             function(self.record, self._store, *args)
         except PerdureError as error:
             self.failure = f"{self.record.worker}: {type(error).__name__}: {error}"
-        except Exception:
+        except BaseException:  # a thread that ends in silence would look as if it had passed
             self.failure = f"{self.record.worker}: {traceback.format_exc()}"
 
 

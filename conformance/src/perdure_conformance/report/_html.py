@@ -65,6 +65,7 @@ def to_html(reports: Sequence[Report]) -> str:
         _runs(reports),
         _levels(reports),
         _failures(reports),
+        _untried(reports),
         _matrix(reports),
         "</body>\n</html>\n",
     ]
@@ -156,6 +157,23 @@ def _failure(report: Report, entry: Entry, spec: Specification) -> str:
         if text
     )
     return f"<article><h3>{title}</h3>\n<p>{_text(entry.summary)}</p>\n<dl>\n{rows}</dl>\n{folded}</article>"
+
+
+#: What is named with its reason, besides failures: why a level is denied, or what it was granted without.
+_TOLD = (Status.SKIPPED, Status.EXPECTED, Status.INAPPLICABLE, Status.NOT_RUN)
+
+
+def _untried(reports: Sequence[Report]) -> str:
+    rows = [
+        f'<tr><th scope="row">{_text(report.name)}</th><td>{_text(entry.check)}</td>'
+        f"<td>{_text(entry.status)}</td><td>{_text(entry.reason)}</td></tr>\n"
+        for report in reports
+        for entry in report.entries
+        if entry.status in _TOLD and entry.reason
+    ]
+    if not rows:
+        return ""
+    return f"<h2>Not shown to hold</h2>\n{_table(('Backend', 'Check', 'Status', 'Reason'), rows)}"
 
 
 # ----------------------------------------------------------------------------------------- matrix
