@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from perdure._errors import PermissionDenied
+from perdure._capabilities import Support
+from perdure._errors import InvalidInput, PermissionDenied, Unsupported
 from perdure._hooks import HistoryEvent, hookimpl
 from perdure._names import Ref, check_name
 from perdure._schema import Row
@@ -58,6 +59,20 @@ __all__ = ["KitBackend"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
+def _of(capability: str) -> Callable[[_F], _F]:
+    """Refuse the hook on a backend that does not declare the capability in full."""
+
+    def guard(hook: _F) -> _F:
+        @wraps(hook)
+        def guarded(self: KitBackend, *args: Any, **kwargs: Any) -> Any:
+            self._check_declared(capability)
+            return hook(self, *args, **kwargs)
+
+        return guarded  # type: ignore[return-value]
+
+    return guard
+
+
 def _write(hook: _F) -> _F:
     """Refuse the hook on a backend that was opened read-only."""
 
@@ -76,19 +91,43 @@ class KitBackend:
     """A complete backend: hand it a `Storage`, and it keeps the contract of `PersistenceBackend`.
 
     Args:
-        storage: Where objects are kept; `close` closes it.
+        storage: Where objects are kept. It is the backend's from now on: `close` closes it, and so does
+            the constructor if it raises.
         namespace: What to open. With mode "rw" it is created, with its branch `main`, where it is missing.
         mode: "rw", or "r": every hook that writes raises `PermissionDenied`.
+        capabilities: Those that the description declares; the hooks of one that is not full raise
+            `Unsupported`. None: all are there.
 
     Raises:
+        InvalidInput: The mode is unknown.
         InvalidRef: The name of the namespace is malformed.
         NotFound: It is missing, and the mode is "r".
         CorruptStore, IncompatibleStore: Its head cannot be read.
+        Unsupported: The mode is "r", and "read_only" is not declared.
     """
 
-    def __init__(self, storage: Storage, namespace: str, *, mode: str = "rw") -> None:
-        self.namespace = check_name(namespace, "namespace")
+    def __init__(
+        self,
+        storage: Storage,
+        namespace: str,
+        *,
+        mode: str = "rw",
+        capabilities: Mapping[str, Support] | None = None,
+    ) -> None:
         self.read_only = mode == "r"
+        self.capabilities = capabilities
+        try:
+            self._open(storage, namespace, mode)
+        except BaseException:
+            storage.close()
+            raise
+
+    def _open(self, storage: Storage, namespace: str, mode: str) -> None:
+        if mode not in ("r", "rw"):
+            raise InvalidInput(f"mode {mode!r:.40} is unknown; use 'rw' or 'r'")
+        if self.read_only:
+            self._check_declared("read_only")
+        self.namespace = check_name(namespace, "namespace")
         self._storage = storage
         self._keys = keys = Keys(namespace)
         self._heads = heads = HeadStore(storage, keys, namespace)
@@ -98,11 +137,15 @@ class KitBackend:
         self._commits = commits = Commits(storage, keys)
         self._rows = rows = Rows(storage, keys, heads, commits)
         self._reader = reader = Reader(storage, keys, heads, commits, rows)
-        self._writer = Writer(storage, keys, heads, commits, rows, reader)
+        self._upkeep = upkeep = Upkeep(storage, keys, heads, commits)
+        self._writer = Writer(storage, keys, heads, commits, rows, reader, upkeep.finish)
         self._searcher = Searcher(keys, commits, rows, reader)
         self._branching = Branching(heads, reader)
         self._history = History(storage, keys, heads, commits, reader)
-        self._upkeep = Upkeep(storage, keys, heads, commits)
+
+    def _check_declared(self, capability: str) -> None:
+        if self.capabilities is not None and self.capabilities.get(capability) is not Support.FULL:
+            raise Unsupported(f"this backend does not offer {capability!r}", capability=capability)
 
     @hookimpl
     def close(self, ctx: Context) -> bool:
@@ -281,6 +324,7 @@ class KitBackend:
     def ingest(self, ctx: Context, events: Iterable[HistoryEvent]) -> IngestReport:
         """Write history."""
         with locked(self._writer.lock, Tries(ctx)):
+            self._upkeep.finish(ctx)
             return Ingest(self._storage, self._keys, self._heads).run(events)
 
     # ----------------------------------------------------------------------------------------- upkeep
@@ -297,6 +341,7 @@ class KitBackend:
         return verify(self._storage, self._keys, self._heads, self._rows)
 
     @hookimpl
+    @_of("compact")
     @_write
     @checked
     def compact(self, ctx: Context, request: CompactRequest) -> CompactReport:
@@ -304,6 +349,7 @@ class KitBackend:
         return compact(self._upkeep, ctx, request)
 
     @hookimpl
+    @_of("purge")
     @_write
     @checked
     def purge(self, ctx: Context, table: str, keys: Sequence[Key]) -> PurgeReport:
@@ -311,12 +357,14 @@ class KitBackend:
         return Purge(self._upkeep).rows(ctx, table, keys)
 
     @hookimpl
+    @_of("namespaces")
     def list_namespaces(self, ctx: Context) -> list[str]:
         """The namespaces of the storage."""
         self._heads.load()
         return list_namespaces(self._storage)
 
     @hookimpl
+    @_of("namespaces")
     @_write
     @checked
     def drop_namespace(self, ctx: Context, name: str) -> bool:

@@ -44,7 +44,9 @@ def compact(upkeep: Upkeep, ctx: Context, request: CompactRequest) -> CompactRep
     with upkeep.maintenance(ctx) as mine:
         if mine.hidden:
             upkeep.erase(ctx, mine)
-        return _Compaction(upkeep, ctx, mine, request).run()
+        report = _Compaction(upkeep, ctx, mine, request).run()
+    upkeep.storage.reclaim()
+    return report
 
 
 class _Compaction:

@@ -14,7 +14,7 @@ import msgspec
 from perdure._errors import Busy, CorruptStore, HistoryExpired, IncompatibleStore, NotFound, Unavailable
 from perdure._names import MAIN, now_us, uuid7
 from perdure._types import Branch, Context, Point
-from perdure.kit._keys import Keys
+from perdure.kit._keys import Keys, token_time
 from perdure.kit._objects import FORMAT, BranchState, Head, pack, unpack
 from perdure.kit._storage import Storage
 
@@ -71,6 +71,12 @@ class State:
     def hidden(self) -> frozenset[bytes]:
         """Groups and space prefixes that are being purged."""
         return frozenset(self.head.maintenance.hidden if self.head.maintenance else ())
+
+    @cached_property
+    def since(self) -> int:
+        """A time that attempts begin after; copies of pieces from before it may be about to go."""
+        held = self.head.maintenance
+        return max(self.head.taken_over, token_time(held.token) if held else 0)
 
     def is_hidden(self, group: bytes) -> bool:
         """Whether the row is being purged."""

@@ -28,7 +28,7 @@ from perdure.kit._branching import same_space
 from perdure.kit._commits import Commits
 from perdure.kit._events import check_events
 from perdure.kit._head import HeadStore, State, replace
-from perdure.kit._keys import Keys, Slot
+from perdure.kit._keys import Keys, Slot, token_time
 from perdure.kit._objects import BranchState, CommitRecord, encode_row
 from perdure.kit._score import NUMPY_DTYPE
 from perdure.kit._storage import Storage
@@ -226,8 +226,11 @@ class Ingest:
             if not digest or digest in self._pieces:
                 continue
             prefix = self._keys.chunk(digest)
-            if next(self._storage.range(prefix, prefix + b"\xff" * 13), None) is None:
+            newest = next(self._storage.range(prefix, prefix + b"\xff" * 13, True), None)
+            if newest is None:
                 raise Conflict(f"a row came before its payload piece {digest!r}", digest=digest)
+            if token_time(newest[0][-12:]) <= self._start.since:  # it may be about to go
+                self._storage.put_if_absent(prefix + self._token, newest[1])
             self._pieces.add(digest)
 
     def _batch(self, batch: ChangeBatch) -> None:

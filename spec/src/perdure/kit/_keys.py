@@ -11,6 +11,7 @@ key, after ``<namespace> NUL``           value
 ``b`` digest, token                      a payload piece
 ``k`` table, key parts each + NUL        read counters
 ``p`` keyed hash of a key                when the row was purged (8 bytes)
+``a``                                    the last beat of a maintenance: its token and a number
 ======================================== ==========================================================
 
 A *slot* is 24 bytes: branch number (4), sequence number (8) and the token of the attempt that wrote it (12:
@@ -81,6 +82,7 @@ class Keys:
         self.root = namespace.encode() + b"\0"
         self.end = namespace.encode() + b"\1"
         self.head = self.root + b"h"
+        self.pulse = self.root + b"a"
         self._rows = {name: self.root + b"r" + code for name, code in CODES.items()}
         self._commits = self.root + b"c"
 

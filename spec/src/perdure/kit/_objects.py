@@ -81,6 +81,8 @@ class Head(msgspec.Struct, frozen=True):
         next_number, next_generation: The least that was never used.
         secret: Key of the purge markers.
         branches: By branch id.
+        taken_over: The latest time of a maintenance that was taken over, in microseconds; it may still delete
+            what it had found.
     """
 
     format: int
@@ -92,6 +94,7 @@ class Head(msgspec.Struct, frozen=True):
     checkpoints: dict[str, Checkpoint] = {}
     spaces: dict[str, Space] = {}
     maintenance: Maintenance | None = None
+    taken_over: int = 0
 
 
 class CommitRecord(msgspec.Struct, frozen=True, array_like=True):

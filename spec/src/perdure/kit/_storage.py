@@ -40,7 +40,8 @@ class Storage(Protocol):
     def compare_and_swap(self, key: bytes, old: bytes | None, new: bytes) -> bool:
         """Store `new` if the value is `old` (None: there is none), atomically; whether it was stored.
 
-        Called for one small head key per namespace, and for read counters.
+        Called for one small head key per namespace, for read counters, and for one small key that tells that
+        a compaction or purge is alive.
         """
         ...
 
@@ -55,3 +56,15 @@ class Storage(Protocol):
     def put_many(self, items: Iterable[tuple[bytes, bytes]]) -> int:
         """`put_if_absent` for several items, in any order and not atomically; how many were stored."""
         return sum(self.put_if_absent(key, value) for key, value in items)
+
+    def delete_many(self, keys: Sequence[bytes]) -> None:
+        """`delete` for several keys, at most 256, in any order and not atomically."""
+        for key in keys:
+            self.delete(key)
+
+    def reclaim(self) -> None:
+        """Give back, or overwrite, the space of what was deleted; called at the end of a compaction.
+
+        An engine that leaves deleted bytes in its files must do that here to declare "purge". Others
+        may read and write meanwhile, or wait; it may be called by several at once.
+        """

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import islice
+from contextlib import contextmanager, suppress
+from itertools import chain, islice
 
 import msgspec
 
-from perdure._errors import Busy, NotFound
+from perdure._errors import Busy, CorruptStore, NotFound
 from perdure._names import now_us
 from perdure._schema import TABLES
 from perdure._types import Context, Key, PurgeReport
+from perdure.kit._alive import BUSY, Alive, Pulse, held_by, watch
 from perdure.kit._apply import owner_id
 from perdure.kit._commits import Commits
-from perdure.kit._head import HeadStore, State, replace
+from perdure.kit._head import HeadStore, State, Tries, replace
 from perdure.kit._ingest import marker_of
 from perdure.kit._keys import SLOT, Keys, Slot, after, new_token, token_time
 from perdure.kit._objects import BranchState, CommitRecord, Head, Maintenance, decode_row
@@ -22,8 +23,13 @@ from perdure.kit._storage import Storage
 
 __all__ = ["Purge", "Upkeep", "manifest_digests"]
 
-#: After this time, in microseconds, a maintenance that did not end is taken to be dead.
-GIVEN_UP = 600_000_000
+#: The token of a maintenance whose holder failed, and said so: the next one takes over at once.
+CUT_SHORT = bytes(12)
+
+#: Keys deleted between two looks whether the maintenance is still held.
+BATCH = 256
+
+_LOST = "the maintenance was silent so long that another one has taken over; run it again"
 
 #: Keys purged at a time, so that the head stays small.
 KEYS = 500
@@ -54,81 +60,118 @@ class Upkeep:
 
     @contextmanager
     def maintenance(
-        self, ctx: Context, hidden: Iterable[bytes] = (), change: Callable[[Head], Head] | None = None
+        self,
+        ctx: Context,
+        hidden: Iterable[bytes] = (),
+        change: Callable[[Head], Head] | None = None,
+        dead: bytes = CUT_SHORT,
     ) -> Iterator[Maintenance]:
         """Hold the namespace's maintenance; writers go on meanwhile.
 
         From the moment it begins, no reader sees the `hidden` rows, and every attempt at a commit that
-        began before has lost. What a dead maintenance had hidden is taken over.
+        began before has lost. What a dead maintenance had hidden is taken over; `dead` is the token of one
+        that is known to be.
 
         Raises:
-            Busy: Another one is under way.
+            Busy: Another one is under way, or has taken over.
         """
-        token = new_token(now_us())
-        mine = Maintenance(token, 0)
+        mine = self._begun(ctx, tuple(hidden), change, dead)
+        try:
+            with Pulse(self.storage, self.keys, self.heads, mine.token):
+                yield mine
+        except BaseException as error:
+            lost = not held_by(self.heads, mine.token)
+            self._end(mine, _set(mine, token=CUT_SHORT) if mine.hidden else None)
+            if lost and isinstance(error, CorruptStore):  # the other one has deleted what was being read
+                raise Busy(_LOST) from error
+            raise
+        self._end(mine, None)
 
-        def begin(state: State) -> Head:
-            nonlocal mine
-            old = state.head.maintenance
-            if old is not None and token_time(token) - token_time(old.token) < GIVEN_UP:
-                raise Busy("another compaction or purge is under way; try again when it has ended")
-            left = old.hidden if old else ()
-            mine = Maintenance(token, state.head.next_generation, (*left, *hidden))
+    def _begun(
+        self, ctx: Context, hidden: tuple[bytes, ...], change: Callable[[Head], Head] | None, dead: bytes
+    ) -> Maintenance:
+        tries = Tries(ctx)
+        while True:
+            state = self.heads.load()
+            held = state.head.maintenance
+            if held is not None and held.token not in (CUT_SHORT, dead):
+                seen = watch(self.storage, self.keys, self.heads, held.token, tries)
+                if seen is Alive.YES:
+                    raise Busy(BUSY)
+                if seen is Alive.NO:
+                    dead = held.token
+                continue
+            # Later than any that was taken over, whose holder may wake up: see `_alive`.
+            token = new_token(max(now_us(), state.since + 1))
+            mine = Maintenance(token, state.head.next_generation, ((held.hidden if held else ()) + hidden))
             head = replace(
                 state.head,
                 maintenance=mine,
+                taken_over=max(state.head.taken_over, token_time(held.token) if held else 0),
                 next_generation=mine.generation + 1,
                 epoch=state.head.epoch + 1,
             )
-            return change(head) if change else head
+            if self.heads.swap(state, change(head) if change else head) is not None:
+                return mine
+            tries.lost()
 
-        self.heads.update(ctx, begin)
-        try:
-            yield mine
-        except BaseException:
-            # The next one may take over at once.
-            self.heads.update(ctx, lambda state: self._ended(state, mine, _set(mine, token=bytes(12))))
-            raise
-        self.heads.update(ctx, lambda state: self._ended(state, mine, None))
+    def _end(self, mine: Maintenance, then: Maintenance | None) -> None:
+        """Let go, unless another one has taken over; the deadline does not count for that."""
 
-    def _ended(self, state: State, mine: Maintenance, then: Maintenance | None) -> Head:
-        if not self._holds(state, mine):
-            return state.head
-        if then is not None and not then.hidden:
-            then = None
-        return replace(state.head, maintenance=then)
+        def ended(state: State) -> Head:
+            held = state.head.maintenance
+            if held is None or held.token != mine.token:
+                return state.head
+            return replace(state.head, maintenance=then)
 
-    def _holds(self, state: State, mine: Maintenance) -> bool:
-        held = state.head.maintenance
-        return held is not None and held.token == mine.token
+        self.heads.update(Context(), ended)
 
     def advance(self, ctx: Context, mine: Maintenance, change: Callable[[State], Head]) -> State:
         """Move the head, and its epoch, as the holder of the maintenance.
 
         Raises:
-            Busy: It took so long that another one has taken over.
+            Busy: Another one has taken over.
         """
 
         def checked(state: State) -> Head:
-            if not self._holds(state, mine):
-                raise Busy("the maintenance took so long that another one has taken over")
+            held = state.head.maintenance
+            if held is None or held.token != mine.token:
+                raise Busy(_LOST)
             return replace(change(state), epoch=state.head.epoch + 1)
 
         return self.heads.update(ctx, checked)
 
     def delete(self, mine: Maintenance, keys: Iterable[bytes]) -> int:
-        """Delete objects while the maintenance is surely still held; how many.
+        """Delete objects while the maintenance is held; how many.
 
         Raises:
-            Busy: It took so long that another one may have taken over.
+            Busy: Another one has taken over.
         """
         count = 0
-        for key in keys:
-            if count % 256 == 0 and now_us() - token_time(mine.token) > GIVEN_UP // 2:
-                raise Busy("the maintenance takes too long; run it again to go on where it stopped")
-            self.storage.delete(key)
-            count += 1
+        rest = iter(keys)
+        while batch := list(islice(rest, BATCH)):
+            if not held_by(self.heads, mine.token):  # after they were found: see `_alive`
+                raise Busy(_LOST)
+            self.storage.delete_many(batch)
+            count += len(batch)
         return count
+
+    def finish(self, ctx: Context) -> None:
+        """End a purge whose holder is dead, so that nobody waits for it; leave one alone that is alive.
+
+        Raises:
+            Busy: The deadline passed first.
+        """
+        state = self.heads.load()
+        held = state.head.maintenance
+        if held is None or not held.hidden:
+            return
+        if held.token != CUT_SHORT:
+            seen = watch(self.storage, self.keys, self.heads, held.token, Tries(ctx))
+            if seen is not Alive.NO:
+                return
+        with suppress(Busy), self.maintenance(ctx, dead=held.token) as mine:  # Busy: somebody else ends it
+            self.erase(ctx, mine)
 
     # ------------------------------------------------------------------------------------ erasing
 
@@ -166,8 +209,8 @@ class Upkeep:
         if numbers:
             self.advance(ctx, mine, accept)
         self.delete(mine, rows)
-        for slot in slots:
-            self.delete(mine, self._other_forms(slot, mine.generation if slot in rewritten else None))
+        forms = (self._other_forms(slot, mine.generation if slot in rewritten else None) for slot in slots)
+        self.delete(mine, chain.from_iterable(forms))
         self.delete(mine, (self.keys.counter(group) for group in found))
         return found, self._drop_chunks(mine, digests)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -46,18 +46,17 @@ def locked(lock: threading.Lock, tries: Tries) -> Iterator[None]:
 def store_chunks(storage: Storage, keys: Keys, state: State, chunks: Iterable[Chunk], token: bytes) -> int:
     """Store payload pieces that are not there; how many were new.
 
-    While a compaction is under way, copies that are older than it may be about to go, and do not count.
+    Copies that are as old as a compaction under way, or as one that died, may be about to go, and do not count.
 
     Raises:
         InvalidRecord: One does not hash to its name.
     """
     stored = 0
-    since = token_time(state.head.maintenance.token) if state.head.maintenance else 0
     for chunk in chunks:
         check_chunk(chunk)
         prefix = keys.chunk(chunk.digest)
         newest = next(storage.range(prefix, prefix + b"\xff" * 13, True), None)
-        if newest is None or (since and token_time(newest[0][-12:]) <= since):
+        if newest is None or token_time(newest[0][-12:]) <= state.since:
             stored += storage.put_if_absent(prefix + token, chunk.data)
     return stored
 
@@ -94,30 +93,24 @@ class _BranchRows:
 def attempt_token(state: State, now: int) -> bytes:
     """The token of an attempt that begins now.
 
-    It is later than that of a maintenance under way, whatever the clocks say, so that the maintenance never
-    takes what the attempt writes for what was left behind before it.
+    It is later than that of a maintenance under way, or of one that may wake up again, whatever the clocks
+    say, so that the maintenance never takes what the attempt writes for what was left behind before it.
     """
-    held = state.head.maintenance
-    return new_token(now if held is None else max(now, token_time(held.token) + 1))
-
-
-def _check_purge_ends(state: State) -> None:
-    """Refuse to wait for a purge that is known to have failed.
-
-    Raises:
-        Busy: It has.
-    """
-    if state.head.maintenance is not None and not token_time(state.head.maintenance.token):
-        raise Busy(
-            "a purge of rows of this batch was cut short; run it again, or compact, and then try again"
-        )
+    return new_token(max(now, state.since + 1))
 
 
 class Writer:
-    """Applies batches, and counts reads."""
+    """Applies batches, and counts reads; `finish` ends a purge whose process died."""
 
     def __init__(
-        self, storage: Storage, keys: Keys, heads: HeadStore, commits: Commits, rows: Rows, reader: Reader
+        self,
+        storage: Storage,
+        keys: Keys,
+        heads: HeadStore,
+        commits: Commits,
+        rows: Rows,
+        reader: Reader,
+        finish: Callable[[Context], None],
     ) -> None:
         self._storage = storage
         self._keys = keys
@@ -125,6 +118,7 @@ class Writer:
         self._commits = commits
         self._rows = rows
         self._reader = reader
+        self._finish = finish
         self.lock = threading.Lock()
 
     def commit(self, ctx: Context, request: CommitRequest) -> Committed:
@@ -168,7 +162,7 @@ class Writer:
                 group = self._keys.group(write.table, write.key)
                 assert group is not None  # it was read before it was written
                 if state.hidden and state.is_hidden(group):
-                    _check_purge_ends(state)
+                    self._finish(ctx)
                     return None  # all that is there until then goes, so the row is written after it
                 items.append((group + slot, encode_row(write.table, write.key, write.row)))
                 deleted += write.row is None
