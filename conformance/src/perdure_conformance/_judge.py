@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from perdure import Description, InvalidInput
 
+from perdure_conformance._beside import Beside, goes_beside
 from perdure_conformance._checks import LEVELS, Check
 from perdure_conformance._known import Known
 from perdure_conformance._profile import PROFILES
@@ -79,17 +80,15 @@ def judge(
     try:
         with Site(judged) as site:
             runner = Runner(site, profile=profile, seed=seed, total=weight())
-            for check in checks:
-                try:
-                    result = expected.told(runner.run_one(check, only_round=only_round))
-                except KeyboardInterrupt:
-                    results.append(Result(check, Status.NOT_RUN, reason=STOPPED))
-                    raise
-                results.append(result)
-                if repro and result.status is Status.FAILED:
-                    _show(result, judged, results)
+            for result in _results(runner, checks, only_round):
+                results.append(expected.told(result))
+                if repro and results[-1].status is Status.FAILED:
+                    _show(results[-1], judged, results)
                 if on_result is not None:
-                    on_result(result)
+                    on_result(results[-1])
+    except _Stopped as stopped:
+        results.append(Result(stopped.check, Status.NOT_RUN, reason=STOPPED))
+        interrupted = True
     except KeyboardInterrupt:
         interrupted = True
     expected.settle(results)
@@ -105,6 +104,42 @@ def judge(
         only=only,
         interrupted=interrupted,
     )
+
+
+class _Stopped(Exception):
+    """The run was stopped while a check ran."""
+
+    def __init__(self, check: Check) -> None:
+        super().__init__(check.id)
+        self.check = check
+
+
+def _results(runner: Runner, checks: Sequence[Check], only_round: int | None) -> Iterator[Result]:
+    """The results as they come: of this process, and of one beside it that runs most examples."""
+    target = runner.site.target
+    there = goes_beside(target, checks) if only_round is None else []
+    here = [check for check in checks if check not in set(there)]
+    if not there:
+        yield from _here(runner, here, only_round)
+        return
+    beside = Beside(target, there, profile=runner.profile, seed=runner.seed, total=weight())
+    try:
+        for check in here:
+            yield from _here(runner, [check], only_round)
+            yield from beside.results(wait=False)
+        yield from beside.results(wait=True)
+        yield from _here(runner, beside.abandoned, only_round)
+    finally:
+        beside.close()
+
+
+def _here(runner: Runner, checks: Sequence[Check], only_round: int | None) -> Iterator[Result]:
+    for check in checks:
+        try:
+            result = runner.run_one(check, only_round=only_round)
+        except KeyboardInterrupt as stop:
+            raise _Stopped(check) from stop
+        yield result
 
 
 def _show(result: Result, target: Target, results: Sequence[Result]) -> None:

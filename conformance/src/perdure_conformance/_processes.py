@@ -89,16 +89,17 @@ class Child:
         self._pipe.close()
 
 
-def spawn(function: Callable[..., Any], *args: Any) -> Child:
+def spawn(function: Callable[..., Any], *args: Any, parent: bool = False) -> Child:
     """Run ``function(pipe, *args)`` in a new process; its result is had with `Child.result`.
 
     Args:
         function: Of a module, so that the other process can import it.
         *args: What can be pickled, such as a `Place`.
+        parent: It may have processes of its own; whoever starts it must then close it in any case.
     """
     context = _context()
     mine, theirs = context.Pipe()
-    process = context.Process(target=_main, args=(theirs, function, args), daemon=True)
+    process = context.Process(target=_main, args=(theirs, function, args), daemon=not parent)
     process.start()
     theirs.close()
     return Child(process, mine)
