@@ -192,7 +192,7 @@ def _imported(name: str) -> Any:
         found: Any = importlib.import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
-        made = found() if callable(found) and not hasattr(found, "describe") else found
+        made = found() if isinstance(found, type) or not hasattr(found, "describe") else found
     except (ImportError, AttributeError, ValueError) as error:
         raise PluginError(
             f"{name!r} cannot be imported: {error}; write it like package.module:name"
