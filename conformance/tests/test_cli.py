@@ -237,7 +237,8 @@ def test_a_terminal_shows_progress_and_colours_unless_told_not_to() -> None:
     assert (code, "\x1b[1;32m" in shown, "\x1b[31m" in shown) == (0, False, False)
 
 
-def test_ctrl_c_tells_what_there_is_and_grants_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_run_that_is_stopped_tells_what_there_is_and_grants_nothing(tmp_path: Path, name: str) -> None:
     """The program sends the signal to itself, from the first check on."""
     program = f"""
 import os, signal
@@ -246,7 +247,7 @@ from perdure.cli import main
 one = Runner.run_one
 def stop(self, check, **more):
     if check.id != {MAIN!r}:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.{name})
     return one(self, check, **more)
 Runner.run_one = stop
 main(["conformance", "memory", "--only", "branches.", "--json", {str(tmp_path / "r.json")!r}])

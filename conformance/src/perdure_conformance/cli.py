@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -145,7 +148,7 @@ def _conformance(
     outputs = [path for path in (json_to, junit_to, html_to) if path is not None]
     _check_places(outputs)
     _tell_of_places(judged)
-    with progress(len(checks)) as show:
+    with _stopping_cleanly(), progress(len(checks)) as show:
         report = judge(
             judged,
             levels=level,
@@ -163,6 +166,16 @@ def _conformance(
     programs = {} if repro is None else _write_programs(report, repro)
     tell(report, target, url, programs)
     finish(report.exit_code)
+
+
+@contextmanager
+def _stopping_cleanly() -> Iterator[None]:
+    """Take SIGTERM, with which build servers end a program, for Ctrl-C: what the run made is removed, and told."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _tell_of_places(judged: Target) -> None:
