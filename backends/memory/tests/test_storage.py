@@ -39,7 +39,7 @@ def test_it_is_an_ordered_map() -> None:
 def test_a_range_goes_on_while_others_write() -> None:
     storage = MemoryStorage()
     kept = [b"%05d" % number for number in range(0, 5_000, 2)]
-    assert storage.put_many((key, b"") for key in kept) == len(kept)
+    assert storage.put_many([(key, b"") for key in kept]) == len(kept)
     for reverse in (False, True):
         seen = []
         for key, _ in storage.range(b"", b"a", reverse):

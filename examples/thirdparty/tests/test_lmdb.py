@@ -7,9 +7,10 @@ import lmdb
 import perdure
 import pytest
 from perdure import F, IncompatibleStore, InvalidURL, Memory, NotFound, StorageError, Unsupported
+from perdure.kit import ShortKeys
 from perdure_lmdb import _environment, _storage, plugin
 from perdure_lmdb._environment import acquire
-from perdure_lmdb._storage import LmdbStorage
+from perdure_lmdb._storage import KEY, LmdbStorage
 
 WRITER = """
 import sys, perdure
@@ -89,12 +90,12 @@ def test_a_full_map_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.Monke
 def test_keys_that_share_a_long_prefix_keep_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr(_storage, "BATCH", batch)
-    storage = LmdbStorage(acquire(tmp_path, create=True))
+    monkeypatch.setattr(_storage, "PAGE", batch)
+    storage = ShortKeys(LmdbStorage(acquire(tmp_path, create=True)), KEY)
     heads = [b"a", b"a" * 478, b"a" * 479, b"a" * 480, b"a" * 600, b"a" * 1100, b"b" * 479 + b"\0"]
     keys = sorted({head + tail for head in heads for tail in (b"", b"\0", b"\xff", b"xy", bytes(range(80)))})
-    assert storage.put_many((key, b"value of " + key) for key in keys) == len(keys)
-    assert storage.put_many((key, b"") for key in keys) == 0
+    assert storage.put_many([(key, b"value of " + key) for key in keys]) == len(keys)
+    assert storage.put_many([(key, b"") for key in keys]) == 0
     assert storage.get_many([*keys, b"no"])[-1] is None
     for low in range(0, len(keys), 3):
         for high in range(low, len(keys), 4):

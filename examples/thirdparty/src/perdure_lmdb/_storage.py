@@ -1,19 +1,19 @@
 """The ordered map of bytes that the kit asks for, in an LMDB database."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from collections.abc import Iterator, Sequence
+from itertools import islice, takewhile
 
-from perdure.kit import Storage
+from perdure.kit import Storage, paged
 
 from ._environment import Environment
-from ._keys import HEAD, after, from_item, to_item, to_stored
 
-BATCH = 512  # items that one transaction reads for a range, or writes
+KEY = 510  # LMDB takes keys of up to 511 bytes, and `paged` asks for one more than the longest has
+PAGE = 512  # items that one transaction reads for a range
 Item = tuple[bytes, bytes]
 
 
 class LmdbStorage(Storage):
-    """A map in an environment, which it takes over."""
+    """A map in an environment, which it takes over, with keys of at most `KEY` bytes."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
@@ -24,55 +24,37 @@ class LmdbStorage(Storage):
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         with self._environment.begin() as transaction:
-            found = ((stored, transaction.get(stored)) for stored in map(to_stored, keys))
-            return [None if value is None else from_item(stored, value)[1] for stored, value in found]
+            return [transaction.get(key) for key in keys]
 
     def range(self, start: bytes, end: bytes, reverse: bool = False) -> Iterator[Item]:
-        # Stored keys are compared by their heads alone; the whole key decides what is yielded.
-        bound: bytes | None = start[:HEAD]
-        if reverse:
-            bound = end if len(end) <= HEAD else after(end[:HEAD])
-        while bound is not None:
-            items, bound = self._page(bound, start, end, reverse)
-            yield from items
+        return paged(self._page, start, end, reverse)
 
-    def _page(self, bound: bytes, start: bytes, end: bytes, reverse: bool) -> tuple[list[Item], bytes | None]:
-        """Items from the bound on, and the bound of the next page; forward it is included, in reverse it is not."""
-        items: list[Item] = []
+    def _page(self, start: bytes, end: bytes, reverse: bool) -> list[Item]:
         with self._environment.begin() as transaction, transaction.cursor() as cursor:
-            there = cursor.set_range(bound)
+            there = cursor.set_range(end if reverse else start)
             if reverse:
                 there = cursor.prev() if there else cursor.last()
             walk = cursor.iterprev() if reverse else cursor.iternext()
-            for head, group in groupby(walk if there else (), key=lambda item: item[0][:HEAD]):
-                if head < start[:HEAD] if reverse else head > end[:HEAD]:
-                    break
-                # Keys with one head are ordered by their digests there; they are one page, however many they are.
-                pairs = (from_item(*item) for item in group)
-                items += sorted((pair for pair in pairs if start <= pair[0] < end), reverse=reverse)
-                if len(items) >= BATCH:
-                    return items, head if reverse else after(head)
-        return items, None
+            return list(islice(takewhile(lambda at: start <= at[0] < end, walk if there else ()), PAGE))
 
     def put_if_absent(self, key: bytes, value: bytes) -> bool:
         return self.put_many([(key, value)]) == 1
 
-    def put_many(self, items: Iterable[Item]) -> int:
-        rest, added = iter(items), 0
-        while batch := [to_item(*item) for item in islice(rest, BATCH)]:
-            with self._environment.begin(write=True) as transaction, transaction.cursor() as cursor:
-                added += cursor.putmulti(batch, overwrite=False)[1]
-        return added
+    def put_many(self, items: Sequence[Item]) -> int:
+        with self._environment.begin(write=True) as transaction, transaction.cursor() as cursor:
+            return cursor.putmulti(items, overwrite=False)[1]
 
     def delete(self, key: bytes) -> None:
+        self.delete_many([key])
+
+    def delete_many(self, keys: Sequence[bytes]) -> None:
         with self._environment.begin(write=True) as transaction:
-            transaction.delete(to_stored(key))
+            for key in keys:
+                transaction.delete(key)
 
     def compare_and_swap(self, key: bytes, old: bytes | None, new: bytes) -> bool:
-        stored, value = to_item(key, new)
-        expected = None if old is None else to_item(key, old)[1]
         with self._environment.begin(write=True) as transaction:
-            return transaction.get(stored) == expected and transaction.put(stored, value)
+            return transaction.get(key) == old and transaction.put(key, new)
 
     def close(self) -> None:
         if not self._closed:

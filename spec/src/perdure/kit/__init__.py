@@ -9,6 +9,7 @@ from perdure.kit._checking import known_table
 from perdure.kit._events import check_events
 from perdure.kit._hash import CHUNK_SIZE, chunk_digest, row_hash
 from perdure.kit._ingest import check_ingested_vector
+from perdure.kit._ranges import ShortKeys, paged
 from perdure.kit._score import NUMPY_DTYPE, scores
 from perdure.kit._storage import Storage
 
@@ -17,6 +18,7 @@ __all__ = [
     "NUMPY_DTYPE",
     "Heads",
     "KitBackend",
+    "ShortKeys",
     "Storage",
     "Write",
     "apply",
@@ -31,6 +33,7 @@ __all__ = [
     "known_table",
     "owner_id",
     "owner_key",
+    "paged",
     "project",
     "row_hash",
     "rows_of",

@@ -184,7 +184,7 @@ class _Compaction:
         generation = self._commits.record(branch, slot)[0]
         writes = list(self._commits.writes(slot, generation, record))
         linked = CommitRecord(below, record.commit, record.wall, (), 0)
-        self._storage.put_many(self._commits.items(slot, self._mine.generation, linked, writes))
+        self._storage.put_many([*self._commits.items(slot, self._mine.generation, linked, writes)])
         return True
 
     def _history(self, state: State) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 __all__ = ["Storage"]
@@ -53,8 +53,11 @@ class Storage(Protocol):
         """The values of several keys; override it where one round trip can serve them."""
         return [self.get(key) for key in keys]
 
-    def put_many(self, items: Iterable[tuple[bytes, bytes]]) -> int:
-        """`put_if_absent` for several items, in any order and not atomically; how many were stored."""
+    def put_many(self, items: Sequence[tuple[bytes, bytes]]) -> int:
+        """`put_if_absent` for several items, in any order and not atomically; how many were stored.
+
+        The items are in memory: at most 5,000 row versions, or what one event of an ingest holds.
+        """
         return sum(self.put_if_absent(key, value) for key, value in items)
 
     def delete_many(self, keys: Sequence[bytes]) -> None:

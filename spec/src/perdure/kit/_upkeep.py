@@ -234,7 +234,7 @@ class Upkeep:
             for p in record.commit.picks
         )
         clean = CommitRecord(record.previous, _set(record.commit, picks=picks), record.wall, (), 0)
-        self.storage.put_many(self.commits.items(slot, generation, clean, writes))
+        self.storage.put_many([*self.commits.items(slot, generation, clean, writes)])
         return True
 
     def _other_forms(self, slot: bytes, generation: int | None) -> list[bytes]:
