@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from perdure import Context, Put
-from perdure.kit import ShortKeys, Storage, paged
+from perdure.kit import ShortKeys, paged
 
 LIMIT = 60  # so that a head has 28 bytes
 
