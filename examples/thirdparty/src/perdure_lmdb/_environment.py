@@ -3,14 +3,15 @@
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 import lmdb
 from lmdb.verify import verify
-from perdure import Busy, CorruptStore, IncompatibleStore, NotFound, PerdureError, StorageError, Unavailable
+from perdure import Busy, CorruptStore, IncompatibleStore, NotFound, PerdureError, StorageError
+from perdure.kit import Lease, Shared
 
 MAP_SIZE = 1 << 38  # 256 GiB of addresses; the file has only what is used
 NAME = b"perdure-1"  # of the database in the file: tells a store of ours, in this format, from anything else
@@ -18,16 +19,12 @@ MAGIC = 0xBEEFC0DE.to_bytes(4, sys.byteorder)  # of an LMDB file, from its byte 
 FOREIGN = (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.NotFoundError)
 NO_FILE = (FileExistsError, IsADirectoryError, NotADirectoryError)
 ERRORS: list[tuple[type[Exception] | tuple[type[Exception], ...], type[PerdureError], str]] = [
-    (FOREIGN, IncompatibleStore, "another program, or a newer version, wrote that; choose another path"),
-    (NO_FILE, IncompatibleStore, "something else has that name; choose another path"),
+    (FOREIGN + NO_FILE, IncompatibleStore, "something else, or newer, is there; choose another path"),
     ((lmdb.CorruptedError, lmdb.PageNotFoundError), CorruptStore, "the file is damaged; restore a backup"),
     (lmdb.ReadersFullError, Busy, "too many read at once; try again"),
     (lmdb.MapFullError, StorageError, "the store is as large as it can be; copy what you need to another"),
     (Exception, StorageError, "the disk or LMDB failed; free space, look at the disk, open the store again"),
 ]
-
-_lock = threading.Lock()
-_opened: dict[tuple[int, ...], "Environment"] = {}
 
 
 @contextmanager
@@ -42,64 +39,41 @@ def translated() -> Iterator[None]:
         raise kind(message, driver=str(error)) from error
 
 
-class Environment:
-    """An open environment. It counts its users: the stores that hold it, and the transactions that run."""
-
-    def __init__(self, data: Path, identity: tuple[int, ...]) -> None:
-        # LMDB writes to the lock file before it looks at this one, and takes an empty one for a new one.
-        with data.open("rb") as file:
-            if file.read(20)[16:] != MAGIC:
-                raise IncompatibleStore(f"{data} is no LMDB file; choose another path, or restore a backup")
-        self.users = 0
-        self._identity = identity
-        path, readonly = str(data.parent), not os.access(data, os.W_OK)
-        self._env = lmdb.open(path, map_size=MAP_SIZE, max_dbs=1, max_readers=1024, readonly=readonly)
-        try:
-            # To touch a page past the end of the file is a bus error; but it may be one that nothing refers to.
-            used = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-            if data.stat().st_size < used and (problems := verify(str(data))):  # type: ignore[no-untyped-call]
-                raise CorruptStore(f"{data} was cut short; restore a backup", driver=str(problems[0]))
-            self._env.reader_check()  # or pages that a dead process was reading would never be used again
-            self._db = self._env.open_db(NAME, create=False)
-        except BaseException:
-            self._env.close()
-            raise
-
-    @contextmanager
-    def begin(self, write: bool = False) -> Iterator["lmdb.Transaction[bytes]"]:
-        """A transaction; it commits, and is durable, when the block ends."""
-        with _lock:
-            if not self.users:
-                raise Unavailable("the store was closed; open it again")
-            self.users += 1
-        try:
-            with translated(), self._env.begin(self._db, write=write) as transaction:
-                yield transaction
-        finally:
-            self.release()
-
-    def release(self) -> None:
-        """Have one user less."""
-        with _lock:
-            self.users -= 1
-            if not self.users:
-                del _opened[self._identity]
-                self._env.close()
+Environment: TypeAlias = tuple[lmdb.Environment, "lmdb._Database"]  # with its database
 
 
-def acquire(directory: Path, create: bool) -> Environment:
-    """The environment of a directory, with one user more; `release` it."""
+def _open(data: Path) -> Environment:
+    # LMDB writes to the lock file before it looks at this one, and takes an empty one for a new one.
+    with data.open("rb") as file:
+        if file.read(20)[16:] != MAGIC:
+            raise IncompatibleStore(f"{data} is no LMDB file; choose another path, or restore a backup")
+    path, readonly = str(data.parent), not os.access(data, os.W_OK)
+    env = lmdb.open(path, map_size=MAP_SIZE, max_dbs=1, max_readers=1024, readonly=readonly)
+    try:
+        # To touch a page past the end of the file is a bus error; but it may be one that nothing refers to.
+        used = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+        if data.stat().st_size < used and (problems := verify(str(data))):  # type: ignore[no-untyped-call]
+            raise CorruptStore(f"{data} was cut short; restore a backup", driver=str(problems[0]))
+        env.reader_check()  # or pages that a dead process was reading would never be used again
+        return env, env.open_db(NAME, create=False)
+    except BaseException:
+        env.close()
+        raise
+
+
+_opened: Shared[Environment] = Shared(lambda environment: environment[0].close())
+
+
+def acquire(directory: Path, create: bool) -> Lease[Environment]:
+    """A share in the environment of a directory, of which a process may have only one."""
     data = directory / "data.mdb"
-    with translated(), _lock:
-        if create and not data.exists():
-            _create(directory)
+    with translated():
         if not data.exists():
-            raise NotFound(f"there is no store at {directory}; open it with mode 'rw'")
-        identity = os.getpid(), data.stat().st_dev, data.stat().st_ino
-        environment = _opened.get(identity) or Environment(data, identity)
-        _opened[identity] = environment
-        environment.users += 1
-        return environment
+            if not create:
+                raise NotFound(f"there is no store at {directory}; open it with mode 'rw'")
+            _create(directory)
+        found = data.stat()
+        return _opened.lease((found.st_dev, found.st_ino), lambda: _open(data))
 
 
 def _create(directory: Path) -> None:

@@ -11,6 +11,7 @@ from perdure.kit._hash import CHUNK_SIZE, chunk_digest, row_hash
 from perdure.kit._ingest import check_ingested_vector
 from perdure.kit._ranges import ShortKeys, paged
 from perdure.kit._score import NUMPY_DTYPE, scores
+from perdure.kit._shared import Lease, Shared
 from perdure.kit._storage import Storage
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "NUMPY_DTYPE",
     "Heads",
     "KitBackend",
+    "Lease",
+    "Shared",
     "ShortKeys",
     "Storage",
     "Write",
