@@ -99,6 +99,15 @@ def test_a_row_can_be_written_though_its_purge_died(shared: Any, tmp_path: Path,
     assert shared.hook.verify(CTX).ok
 
 
+def test_an_ingest_ends_a_purge_that_died(shared: Any, tmp_path: Path) -> None:
+    with held_by_a_process(tmp_path / "store", "a") as kill:
+        kill()
+    shared.hook.ingest(CTX, [])
+    assert shared.hook._heads.load().head.maintenance is None
+    assert shared.hook.stats(CTX, shared.at("main")).versions["memories"] == 2
+    assert shared.hook.verify(CTX).ok
+
+
 def test_one_that_ends_while_it_is_watched_lets_the_next_go_on(dict_store: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("perdure.kit._alive.BEAT", 60)
     looked = threading.Event()

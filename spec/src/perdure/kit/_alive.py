@@ -95,14 +95,18 @@ class Pulse:
         self._thread = threading.Thread(target=self._run, name="perdure-maintenance", daemon=True)
 
     def __enter__(self) -> Pulse:
-        self._thread.start()
+        with suppress(
+            RuntimeError
+        ):  # no thread can begin while the interpreter ends: then others may take over
+            self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         with suppress(Exception):  # what is left there means nothing
             if self._storage.get(self._key) is not None:
                 self._storage.delete(self._key)
