@@ -38,8 +38,11 @@ class Site:
         self._shared: Place | None = None
 
     def word(self) -> str:
-        """A word that is used once, in lower-case letters and digits."""
-        return f"c{self._prefix}n{next(self._numbers)}"
+        """A word that is used once, in lower-case letters and digits.
+
+        It ends with a letter: a check may put digits after one, and would have the word of another check otherwise.
+        """
+        return f"c{self._prefix}n{next(self._numbers)}x"
 
     def directory(self) -> Path:
         """A new, empty directory."""

@@ -65,7 +65,7 @@ class Case:
     def unique(self) -> str:
         """A word that is used once."""
         self._words += 1
-        return f"c{self._prefix}n{self._words}"
+        return f"c{self._prefix}n{self._words}x"
 
     def directory(self) -> Path:
         """A new, empty directory."""
