@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from multiprocessing.connection import Connection
@@ -100,6 +102,7 @@ def _work(
     # Loaded here: the areas import what the package offers, and the package this module.
     from perdure_conformance.clauses import CHECKS  # noqa: PLC0415
 
+    signal.signal(signal.SIGTERM, _leave)  # sent to a whole group of processes, it must not leave stores behind
     known = {check.id: check for check in CHECKS}
     with Site(target) as site:
         runner = Runner(site, profile=profile, seed=seed, total=total)
@@ -107,6 +110,10 @@ def _work(
             if pipe.poll():
                 return
             pipe.send(_plain(runner.run_one(known[name])))
+
+
+def _leave(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def _plain(result: Result) -> dict[str, Any]:
