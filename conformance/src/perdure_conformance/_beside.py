@@ -102,7 +102,9 @@ def _work(
     # Loaded here: the areas import what the package offers, and the package this module.
     from perdure_conformance.clauses import CHECKS  # noqa: PLC0415
 
-    signal.signal(signal.SIGTERM, _leave)  # sent to a whole group of processes, it must not leave stores behind
+    signal.signal(
+        signal.SIGTERM, _leave
+    )  # sent to a whole group of processes, it must not leave stores behind
     known = {check.id: check for check in CHECKS}
     with Site(target) as site:
         runner = Runner(site, profile=profile, seed=seed, total=total)
