@@ -24,5 +24,5 @@ class Profile:
 
 #: `quick` ends within a minute on two cores, `ci` within five; `nightly` takes half an hour.
 PROFILES = {
-    profile.name: profile for profile in (Profile("quick", 25), Profile("ci", 180), Profile("nightly", 1_500))
+    profile.name: profile for profile in (Profile("quick", 20), Profile("ci", 180), Profile("nightly", 1_500))
 }
