@@ -64,6 +64,8 @@ def conformance(session: nox.Session) -> None:
     if session.posargs:
         run(session, "pytest", "-n", "2", *session.posargs, HYPOTHESIS_PROFILE="ci")
         return
+    if shutil.which("strace") is None:
+        session.error("strace is missing, by which the level power is shown; install it (apt install strace)")
     run(session, "pytest", "-n", "2", SUITE, HYPOTHESIS_PROFILE="ci")
     for engine in ENGINES:
         run(session, "perdure", "conformance", f"{engine}://", *GATE)
