@@ -72,12 +72,12 @@ def an_event_that_hangs_in_the_air_is_refused(case: Case) -> None:
             equal(store.spaces.list(), [], f"the spaces after {what}")
 
 
-def other_vectors(numbers: list[float]) -> Callable[[Events], Events]:
-    """Each vector with other numbers."""
-    cell, place = np.array(numbers, "<f4").tobytes(), TABLES["vectors"].position["values"]
+def with_cell(table: str, column: str, cell: Any) -> Callable[[Events], Events]:
+    """Each row of a table with another cell in a column."""
+    place = TABLES[table].position[column]
 
     def spoiled(change: Change) -> Change:
-        if change.table != "vectors" or change.row is None:
+        if change.table != table or change.row is None:
             return change
         return Change(change.table, change.key, (*change.row[:place], cell, *change.row[place + 1 :]))
 
@@ -87,6 +87,11 @@ def other_vectors(numbers: list[float]) -> Callable[[Events], Events]:
         else e
         for e in events
     ]
+
+
+def other_vectors(numbers: list[float]) -> Callable[[Events], Events]:
+    """Each vector with other numbers."""
+    return with_cell("vectors", "values", np.array(numbers, "<f4").tobytes())
 
 
 @check("UP-044", "UP-045")
@@ -117,23 +122,6 @@ def one(table: str, key: tuple[Any, ...], row: Row | None = None) -> Callable[[E
     return replaced(changes=(Change(table, key, row),))
 
 
-def with_cell(column: str, cell: Any) -> Callable[[Events], Events]:
-    """Each memory with another cell in a column."""
-    place = TABLES["memories"].position[column]
-
-    def spoiled(change: Change) -> Change:
-        if change.table != "memories" or change.row is None:
-            return change
-        return Change(change.table, change.key, (*change.row[:place], cell, *change.row[place + 1 :]))
-
-    return lambda events: [
-        msgspec.structs.replace(e, changes=tuple(map(spoiled, e.changes)))
-        if isinstance(e, ChangeBatch)
-        else e
-        for e in events
-    ]
-
-
 def swapped(events: Events) -> Events:
     """The first two commits of main in the wrong order."""
     first, second = [e for e in of(events, ChangeBatch) if e.commit.branch == main_of(events)][:2]
@@ -157,22 +145,22 @@ MALFORMED: dict[str, Callable[[Events], list[Any]]] = {
     "commits in the wrong order": swapped,
     "an unknown table": one("nope", ("a",)),
     "a row with too few cells": one("memories", ("a",), ("a", 1)),
-    "a row of another key": with_cell("id", "zzz"),
+    "a row of another key": with_cell("memories", "id", "zzz"),
     "a key that is too long": one("memories", ("x" * 513,)),
     "a key of two parts": one("memories", ("a", "b")),
     "an empty key": one("memories", ("",)),
     "a key that is no text": one("memories", (5,)),
-    "a value that is no value": with_cell("content", '{"$nope":1}'),
-    "a value that is no JSON": with_cell("content", "{"),
-    "a number that is none": with_cell("importance", float("nan")),
-    "an integer beyond 64 bits": with_cell("tier", 2**63),
-    "a truth value for an integer": with_cell("tier", True),
-    "a text for an integer": with_cell("tier", "1"),
-    "a text with NUL": with_cell("text", "a\0"),
-    "a text with half a character": with_cell("text", "\ud800"),
-    "a tag twice": with_cell("tags", ("a", "a")),
-    "no time": with_cell("created_at", None),
-    "a time that is no date": with_cell("created_at", 2**62),
+    "a value that is no value": with_cell("memories", "content", '{"$nope":1}'),
+    "a value that is no JSON": with_cell("memories", "content", "{"),
+    "a number that is none": with_cell("memories", "importance", float("nan")),
+    "an integer beyond 64 bits": with_cell("memories", "tier", 2**63),
+    "a truth value for an integer": with_cell("memories", "tier", True),
+    "a text for an integer": with_cell("memories", "tier", "1"),
+    "a text with NUL": with_cell("memories", "text", "a\0"),
+    "a text with half a character": with_cell("memories", "text", "\ud800"),
+    "a tag twice": with_cell("memories", "tags", ("a", "a")),
+    "no time": with_cell("memories", "created_at", None),
+    "a time that is no date": with_cell("memories", "created_at", 2**62),
     "a piece that does not hash to its name": lambda events: [Chunk("00" * 32, b"x"), *events],
     "a piece with other bytes": lambda events: [
         Chunk(e.digest, e.data[:-1] + b"?") if isinstance(e, Chunk) else e for e in events
