@@ -20,14 +20,10 @@ from perdure import (
 
 from perdure_conformance._case import Case
 from perdure_conformance._checks import check
+from perdure_conformance.clauses._shown import ids
 from perdure_conformance.expect import equal, holds, refused, unchanged
 
 SECOND = 1_000_000
-
-
-def ids(view: Any) -> list[str]:
-    """The ids of all memories that a store or a snapshot shows."""
-    return [memory.id for memory in view.memories.scan()]
 
 
 @check("BR-001", level="branches")

@@ -27,15 +27,11 @@ from perdure import (
 from perdure_conformance._case import Case
 from perdure_conformance._checks import LEVELS, check
 from perdure_conformance.clauses._scene import CALLS, OPTIONAL, WRITING, scene
+from perdure_conformance.clauses._shown import ids
 from perdure_conformance.expect import Inapplicable, equal, holds, refused, unchanged
 
 #: The capabilities of version 1.0.
 DECLARED = ("persistent", "concurrent", "approximate", "read_only", "compact", "purge", "namespaces")
-
-
-def ids(store: Store) -> list[str]:
-    """The ids of all memories."""
-    return [memory.id for memory in store.memories.scan()]
 
 
 def another(case: Case) -> str:
@@ -85,7 +81,7 @@ def fork(store: Store) -> None:
 def mark(store: Store) -> None:
     """A checkpoint."""
     store.checkpoints.create("mark")
-    equal(ids(store.at("mark")), ids(store), "the rows of a checkpoint")  # type: ignore[arg-type]
+    equal(ids(store.at("mark")), ids(store), "the rows of a checkpoint")
 
 
 def find_nearest(store: Store) -> None:

@@ -23,12 +23,8 @@ from perdure.wrappers import Forward
 
 from perdure_conformance._case import Case
 from perdure_conformance._checks import check
+from perdure_conformance.clauses._shown import ids
 from perdure_conformance.expect import equal, holds, refused, unchanged
-
-
-def ids(store: Any) -> list[str]:
-    """The ids of all memories that a store or a snapshot shows."""
-    return [memory.id for memory in store.memories.scan()]
 
 
 def diverged(store: Store) -> Store:

@@ -9,13 +9,8 @@ from perdure import InvalidRef, Memory, NotFound
 
 from perdure_conformance._case import Case
 from perdure_conformance._checks import check
+from perdure_conformance.clauses._shown import ids
 from perdure_conformance.expect import equal, refused, unchanged
-
-
-def ids(view: Any) -> list[str]:
-    """The ids of all memories that a store or a snapshot shows."""
-    return [memory.id for memory in view.memories.scan()]
-
 
 #: Texts that are no refs.
 MALFORMED = (

@@ -29,6 +29,7 @@ from perdure import (
 
 from perdure_conformance._case import Case
 from perdure_conformance._checks import check
+from perdure_conformance.clauses._shown import ids
 from perdure_conformance.expect import equal, holds
 
 SECOND = 1_000_000
@@ -45,11 +46,6 @@ COMMITS = {
 
 #: Branch → its parent, and the parent's number where it was forked.
 FORKS: dict[str, tuple[str | None, int]] = {"main": (None, 0), "lab": ("main", 9), "deep": ("lab", 12)}
-
-
-def ids(view: Any) -> list[str]:
-    """The ids of all memories that a store or a snapshot shows."""
-    return [memory.id for memory in view.memories.scan()]
 
 
 def memory_row(id: str, time: int | None = None) -> tuple[Any, ...]:

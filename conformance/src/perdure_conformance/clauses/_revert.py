@@ -8,12 +8,8 @@ from perdure import Commit, InvalidInput, Memory, MergeConflict, NotFound, Skill
 
 from perdure_conformance._case import Case
 from perdure_conformance._checks import check
+from perdure_conformance.clauses._shown import ids
 from perdure_conformance.expect import equal, holds, refused, unchanged
-
-
-def ids(store: Any) -> list[str]:
-    """The ids of all memories that a store or a snapshot shows."""
-    return [memory.id for memory in store.memories.scan()]
 
 
 def commit_of(done: Any) -> Commit:
