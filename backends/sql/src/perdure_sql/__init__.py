@@ -5,8 +5,8 @@ An engine supplies a `Dialect`, opens a `Database` over it, and hands out `SqlBa
 
 from perdure_sql._backend import SqlBackend, open_namespace
 from perdure_sql._database import Database, Session
-from perdure_sql._dialect import Dialect, Statement, sql_dialect
-from perdure_sql._tables import OPEN, SCHEMA_REVISION, SCHEMA_VERSION, create_statements, metadata
+from perdure_sql._dialect import Dialect, Scope, Statement, sql_dialect
+from perdure_sql._tables import OPEN, SCHEMA_REVISION, SCHEMA_VERSION, Physical, create_statements, metadata
 
 __all__ = [
     "OPEN",
@@ -14,6 +14,8 @@ __all__ = [
     "SCHEMA_VERSION",
     "Database",
     "Dialect",
+    "Physical",
+    "Scope",
     "Session",
     "SqlBackend",
     "Statement",

@@ -8,7 +8,7 @@ there is one text for each depth and shape of filter.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from perdure import Table
 from perdure.filters import OrderTerm
@@ -16,7 +16,22 @@ from perdure.filters import OrderTerm
 from perdure_sql._codec import columns, quote
 from perdure_sql._places import Arm
 
-__all__ = ["after", "arm_params", "arms_sql", "order_sql", "whole_count"]
+__all__ = ["Phase", "after", "arm_params", "arms_sql", "from_the_start", "order_sql", "whole_count"]
+
+
+class Phase(NamedTuple):
+    """One of the conditions that rows are read by, one after the other, to have them in order.
+
+    Attributes:
+        sql: The condition; empty for all rows.
+        params: Its parameters.
+        sure: Whether the rows that satisfy it have the first order term, so that null sorts nowhere.
+    """
+
+    sql: str
+    params: dict[str, Any]
+    sure: bool
+
 
 #: From this depth on, closer branches are looked up in the lineage, not spelled out.
 _SPELLED = 12
@@ -83,35 +98,44 @@ def arm_params(ns: int, arms: Sequence[Arm]) -> dict[str, Any]:
     return params
 
 
-def order_sql(table: Table, order: Sequence[OrderTerm]) -> str:
-    """The ORDER BY list: nulls last, ties by key."""
+def order_sql(table: Table, order: Sequence[OrderTerm], sure: bool = False) -> str:
+    """The ORDER BY list: nulls last, ties by key; `sure` says that the first term is never null."""
     terms = []
-    for term in order:
-        nulls = "" if table.by_name[term.column].required else " NULLS LAST"
+    for i, term in enumerate(order):
+        nulls = "" if table.by_name[term.column].required or (sure and not i) else " NULLS LAST"
         terms.append(f"{quote(term.column)} {'DESC' if term.descending else 'ASC'}{nulls}")
     return ", ".join([*terms, *(quote(name) for name in table.key)])
 
 
-def after(
-    table: Table, order: Sequence[OrderTerm], position: Sequence[Any]
-) -> list[tuple[str, dict[str, Any]]]:
-    """The rows after a position, as conditions to read one after the other.
+def from_the_start(table: Table, order: Sequence[OrderTerm]) -> list[Phase]:
+    """All rows: first those that have the first order term, then the others.
+
+    An index that has its nulls after all else serves a descending order with nulls last only so.
+    """
+    if not order or table.by_name[order[0].column].required:
+        return [Phase("", {}, True)]
+    name = f"v.{quote(order[0].column)}"
+    return [Phase(f"{name} IS NOT NULL", {}, True), Phase(f"{name} IS NULL", {}, False)]
+
+
+def after(table: Table, order: Sequence[OrderTerm], position: Sequence[Any]) -> list[Phase]:
+    """The rows after a position.
 
     The first order term is a plain range, so that its index serves it; nulls, which come last, are a
-    condition of their own.
+    phase of their own.
     """
     params = {f"a{i}": value for i, value in enumerate(position)}
     if not order:
-        return [(_rest(table, order, position, 0), params)]
+        return [Phase(_rest(table, order, position, 0), params, True)]
     first, value = order[0], position[0]
     name = f"v.{quote(first.column)}"
     if value is None:
-        return [(f"{name} IS NULL AND {_rest(table, order, position, 1)}", params)]
+        return [Phase(f"{name} IS NULL AND {_rest(table, order, position, 1)}", params, False)]
     sign = "<" if first.descending else ">"
     inside = f"({name} {sign} :a0 OR ({name} = :a0 AND {_rest(table, order, position, 1)}))"
-    phases = [(f"{name} {sign}= :a0 AND {inside}", params)]
+    phases = [Phase(f"{name} {sign}= :a0 AND {inside}", params, True)]
     if not table.by_name[first.column].required:
-        phases.append((f"{name} IS NULL", {}))
+        phases.append(Phase(f"{name} IS NULL", {}, False))
     return phases
 
 

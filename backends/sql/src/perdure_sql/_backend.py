@@ -45,7 +45,8 @@ from perdure_sql import _branches as branches
 from perdure_sql._commit import Committer, load_spaces
 from perdure_sql._compact import compact
 from perdure_sql._counters import touch
-from perdure_sql._database import Database
+from perdure_sql._database import Database, Session
+from perdure_sql._dialect import Scope
 from perdure_sql._history import History
 from perdure_sql._ingest import Ingester
 from perdure_sql._places import Place, place
@@ -81,10 +82,12 @@ def open_namespace(database: Database, name: str, *, create: bool) -> int:
                 namespaces=names,
             )
     if number is None:
-        with database.writing(None) as session:
-            number = branches.namespace_number(session, name)
-            if number is None:
-                number = branches.add_namespace(session, name)
+
+        def add(session: Session) -> int:
+            known = branches.namespace_number(session, name)
+            return branches.add_namespace(session, name) if known is None else known
+
+        number = database.write(None, 0, Scope.STORE, add)
     return number
 
 
@@ -139,17 +142,22 @@ class SqlBackend:
 
     # ---------------------------------------------------------------------------------------- writing
 
+    def _write(self, ctx: Context, scope: Scope, body: Callable[[Session], _T]) -> _T:
+        return self._database.write(ctx, self._ns, scope, body)
+
     @hookimpl
     @_guarded
     def commit(self, ctx: Context, request: CommitRequest) -> Committed:
-        with self._database.writing(ctx) as session:
-            return self._committer.commit(session, request, ctx.principal)
+        return self._write(
+            ctx, Scope.ROWS, lambda session: self._committer.commit(session, request, ctx.principal)
+        )
 
     @hookimpl
     @_guarded
     def touch(self, ctx: Context, table: str, keys: Sequence[Key], time: int) -> int:
-        with self._database.writing(ctx) as session:
-            return touch(session, self._ns, TABLES[table], keys, time)
+        return self._write(
+            ctx, Scope.COUNTERS, lambda session: touch(session, self._ns, TABLES[table], keys, time)
+        )
 
     # ---------------------------------------------------------------------------------------- reading
 
@@ -185,7 +193,9 @@ class SqlBackend:
             found = reader.closest(session, self._ns, where.branch, where.point.seq, keys)
             ids = {}
             for number in {cells[3] for cells in found.values()}:
-                commit = session.one("SELECT id FROM commits WHERE no = :no", no=number)
+                commit = session.one(
+                    "SELECT id FROM commits WHERE ns = :ns AND no = :no", ns=self._ns, no=number
+                )
                 if commit is None:
                     raise CorruptStore(f"the commit of a row of {table} is missing; run verify")
                 ids[number] = commit[0]
@@ -243,16 +253,19 @@ class SqlBackend:
     @hookimpl
     @_guarded
     def create_space(self, ctx: Context, space: Space) -> Space:
-        with self._database.writing(ctx) as session:
-            return branches.create_space(session, self._ns, space)
+        return self._write(
+            ctx, Scope.NAMESPACE, lambda session: branches.create_space(session, self._ns, space)
+        )
 
     @hookimpl
     @_guarded
     def drop_space(self, ctx: Context, name: str) -> PurgeReport:
-        with self._database.writing(ctx) as session:
+        def drop(session: Session) -> PurgeReport:
             report = branches.drop_space(session, self._ns, name)
             forget_picks(session, self._ns, "vectors", lambda key: key[0] == name)
             return report
+
+        return self._write(ctx, Scope.NAMESPACE, drop)
 
     @hookimpl
     @_guarded
@@ -265,14 +278,16 @@ class SqlBackend:
     @hookimpl
     @_guarded
     def create_branch(self, ctx: Context, name: str, at: At) -> Branch:
-        with self._database.writing(ctx) as session:
-            return branches.create_branch(session, self._ns, name, at)
+        return self._write(
+            ctx, Scope.NAMES, lambda session: branches.create_branch(session, self._ns, name, at)
+        )
 
     @hookimpl
     @_guarded
     def delete_branch(self, ctx: Context, name: str, cascade: bool) -> int:
-        with self._database.writing(ctx) as session:
-            return branches.delete_branch(session, self._ns, name, cascade)
+        return self._write(
+            ctx, Scope.NAMESPACE, lambda session: branches.delete_branch(session, self._ns, name, cascade)
+        )
 
     @hookimpl
     @_guarded
@@ -283,14 +298,16 @@ class SqlBackend:
     @hookimpl
     @_guarded
     def create_checkpoint(self, ctx: Context, checkpoint: Checkpoint) -> Checkpoint:
-        with self._database.writing(ctx) as session:
-            return branches.create_checkpoint(session, self._ns, checkpoint)
+        return self._write(
+            ctx, Scope.NAMES, lambda session: branches.create_checkpoint(session, self._ns, checkpoint)
+        )
 
     @hookimpl
     @_guarded
     def delete_checkpoint(self, ctx: Context, name: str) -> bool:
-        with self._database.writing(ctx) as session:
-            return branches.delete_checkpoint(session, self._ns, name)
+        return self._write(
+            ctx, Scope.NAMES, lambda session: branches.delete_checkpoint(session, self._ns, name)
+        )
 
     @hookimpl
     @_guarded
@@ -327,7 +344,8 @@ class SqlBackend:
     @hookimpl
     @_guarded
     def ingest(self, ctx: Context, events: Iterable[HistoryEvent]) -> IngestReport:
-        with self._database.writing(ctx) as session:
+        # Events are read once, so this is not run again.
+        with self._database.writing(ctx, self._ns, Scope.NAMESPACE) as session:
             return Ingester(session, self._ns, self._readers, self._committer.writers).run(events)
 
     # ------------------------------------------------------------------------------------------ upkeep
@@ -355,8 +373,9 @@ class SqlBackend:
     @hookimpl
     @_guarded
     def purge(self, ctx: Context, table: str, keys: Sequence[Key]) -> PurgeReport:
-        with self._database.writing(ctx) as session:
-            return purge(session, self._ns, TABLES[table], keys)
+        return self._write(
+            ctx, Scope.NAMESPACE, lambda session: purge(session, self._ns, TABLES[table], keys)
+        )
 
     # -------------------------------------------------------------------------------------- namespaces
 
@@ -373,5 +392,8 @@ class SqlBackend:
             raise Conflict(
                 f"namespace {name!r} is open here; open another namespace of this store to drop it"
             )
-        with self._database.writing(ctx) as session:
-            return branches.drop_namespace(session, name)
+        with self._database.reading() as session:
+            number = branches.namespace_number(session, name)
+        return self._database.write(
+            ctx, number or 0, Scope.NAMESPACE, lambda session: branches.drop_namespace(session, name)
+        )

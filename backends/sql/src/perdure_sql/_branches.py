@@ -144,6 +144,7 @@ def drop_namespace(session: Session, name: str) -> bool:
     number = namespace_number(session, name)
     if number is None:
         raise NotFound(f"there is no namespace {name!r}; list them to see which there are", namespace=name)
+    session.dialect.overwrite(session.raw, number)
     others = (
         "branches",
         "lineage",
@@ -335,6 +336,7 @@ def _definition(space: Space) -> tuple[Any, ...]:
 def drop_space(session: Session, ns: int, name: str) -> PurgeReport:
     """Drop a space and every version of its vectors."""
     where: Mapping[str, Any] = {"ns": ns, "name": name}
+    session.dialect.overwrite(session.raw, ns)
     if not session.run_with("DELETE FROM spaces WHERE ns = :ns AND name = :name", where).rowcount:
         raise NotFound(f"there is no space {name!r}; list the spaces to see which there are", space=name)
     keys = session.one("SELECT count(DISTINCT id) FROM vectors WHERE ns = :ns AND space = :name", **where)[0]

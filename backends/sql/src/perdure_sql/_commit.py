@@ -49,21 +49,9 @@ class Writer:
 
     def __init__(self, table: Table, dialect: Dialect) -> None:
         self.table = table
-        mark = dialect.placeholder
-        names = [*VERSION_COLUMNS, *(quote(name) for name in table.names)]
-        self._insert = (
-            f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join([mark] * len(names))})"
-        )
-        keys = " AND ".join(f"{quote(name)} = {mark}" for name in table.key)
-        self._close = (
-            f"UPDATE {table.name} SET to_seq = {mark} "
-            f"WHERE ns = {mark} AND branch = {mark} AND {keys} AND from_seq = {mark}"
-        )
-        columns = ", ".join(["ns", *(quote(name) for name in table.key), "branch", "first_seq"])
-        self._override = (
-            f"INSERT INTO {table.name}_overrides ({columns}) "
-            f"VALUES ({', '.join([mark] * (3 + len(table.key)))}) ON CONFLICT DO NOTHING"
-        )
+        self._dialect = dialect
+        self._names = [*VERSION_COLUMNS, *(quote(name) for name in table.names)]
+        self._hiding = ["ns", *(quote(name) for name in table.key), "branch", "first_seq"]
         self._encode = encoder(table)
         self._blank = (None,) * (len(table.names) - len(table.key))
 
@@ -79,26 +67,25 @@ class Writer:
     ) -> None:
         """Close the branch's own current versions, whose `from_seq` `own` has, and insert the new ones."""
         ns, branch = where
-        closing = [(seq, ns, branch, *key, own[key]) for key, _ in writes if key in own]
-        if closing:
-            if any(cells[-1] == seq for cells in closing):
+        ended = [(key, own[key]) for key, _ in writes if key in own]
+        if ended:
+            if any(begin == seq for _, begin in ended):
                 raise InvalidRecord(
                     f"the batch holds a key of {self.table.name} twice though it says that its keys are unique; "
                     "say unique=False"
                 )
-            session.bulk(self._close, closing)
+            self._dialect.end_versions(session.raw, self.table, where, seq, ended)
         encode, blank = self._encode, self._blank
-        session.bulk(
-            self._insert,
-            (
-                (ns, branch, seq, OPEN, 0, commit, row_hash(row), *encode(row))
-                if row is not None
-                else (ns, branch, seq, OPEN, 1, commit, row_hash(None), *key, *blank)
-                for key, row in writes
-            ),
+        versions = (
+            (ns, branch, seq, OPEN, 0, commit, row_hash(row), *encode(row))
+            if row is not None
+            else (ns, branch, seq, OPEN, 1, commit, row_hash(None), *key, *blank)
+            for key, row in writes
         )
+        self._dialect.insert_many(session.raw, self.table.name, self._names, versions, False)
         if overrides:
-            session.bulk(self._override, [(ns, *key, branch, seq) for key, _ in writes if key not in own])
+            hiding = [(ns, *key, branch, seq) for key, _ in writes if key not in own]
+            self._dialect.insert_many(session.raw, f"{self.table.name}_overrides", self._hiding, hiding, True)
 
 
 class _Heads:
@@ -127,7 +114,9 @@ class _Heads:
         found = self._readers[table.name].closest(self._session, self._ns, self._branch, HEAD, [key])
         if key not in found or found[key][1]:
             return None
-        commit = self._session.one("SELECT id FROM commits WHERE no = :no", no=found[key][3])
+        commit = self._session.one(
+            "SELECT id FROM commits WHERE ns = :ns AND no = :no", ns=self._ns, no=found[key][3]
+        )
         return None if commit is None else commit[0]
 
 
@@ -148,7 +137,7 @@ class Committer:
     def commit(self, session: Session, request: CommitRequest, author: str) -> Committed:
         """Apply a request inside the caller's write transaction, which an error must roll back."""
         ns = self._ns
-        branch = session.one(_BRANCH, ns=ns, name=request.branch)
+        branch = session.one(_BRANCH + session.dialect.lock_rows, ns=ns, name=request.branch)
         if branch is None:
             raise NotFound(
                 f"there is no branch {request.branch!r}; create it with store.branch", branch=request.branch

@@ -9,6 +9,7 @@ from perdure import TABLES, CompactReport, CompactRequest, Context, Table, now_u
 from perdure_sql._branches import bump, insert
 from perdure_sql._codec import commit_of, quote
 from perdure_sql._database import Database, Session
+from perdure_sql._dialect import Scope
 from perdure_sql._lineage import BranchRow, branch_rows, flatten, store_branch
 from perdure_sql._places import COMMITS
 from perdure_sql._purge import drop_chunks
@@ -19,28 +20,31 @@ __all__ = ["compact"]
 
 def compact(database: Database, ctx: Context, ns: int, request: CompactRequest) -> CompactReport:
     """Drop what nothing needs, flatten deep branches, give space back."""
-    with database.writing(ctx) as session:
-        flattened = flatten(session, ns)
-        branches = branch_rows(session, ns)
-        floors = {no: _floor(session, branch, request) for no, branch in branches.items()}
-        pins = _pins(session, ns, branches, floors)
-        session.run("DELETE FROM pins WHERE ns = :ns", ns=ns)
-        for number, seq in sorted(pins):
-            insert(session, "pins", ns, number, seq)
-        versions = 0
-        for no, branch in branches.items():
-            if branch.floor != floors[no]:
-                store_branch(session, branch._replace(floor=floors[no]))
-            root = branch.parent is None or bool(branch.flat)
-            versions += sum(
-                _drop_versions(session, ns, no, table, floors[no], root) for table in TABLES.values()
-            )
-        commits = sum(_drop_commits(session, ns, no, floors[no]) for no in branches)
-        chunks = drop_chunks(session, ns, None)
-        if flattened or versions:
-            bump(session, ns, purges=1)  # cached vectors follow lineages, and miss tombstones that are gone
+    report = database.write(ctx, ns, Scope.NAMESPACE, lambda session: _compact(session, ns, request))
     freed = database.dialect.reclaim(ctx.deadline if ctx is not None else None)
-    return CompactReport(versions, commits, chunks, flattened, freed)
+    return CompactReport(*report, freed)
+
+
+def _compact(session: Session, ns: int, request: CompactRequest) -> tuple[int, int, int, int]:
+    """What was dropped: versions, commits, payload pieces; and how many branches were flattened."""
+    flattened = flatten(session, ns)
+    branches = branch_rows(session, ns)
+    floors = {no: _floor(session, branch, request) for no, branch in branches.items()}
+    pins = _pins(session, ns, branches, floors)
+    session.run("DELETE FROM pins WHERE ns = :ns", ns=ns)
+    for number, seq in sorted(pins):
+        insert(session, "pins", ns, number, seq)
+    versions = 0
+    for no, branch in branches.items():
+        if branch.floor != floors[no]:
+            store_branch(session, branch._replace(floor=floors[no]))
+        root = branch.parent is None or bool(branch.flat)
+        versions += sum(_drop_versions(session, ns, no, table, floors[no], root) for table in TABLES.values())
+    commits = sum(_drop_commits(session, ns, no, floors[no]) for no in branches)
+    chunks = drop_chunks(session, ns, None)
+    if flattened or versions:
+        bump(session, ns, purges=1)  # cached vectors follow lineages, and miss tombstones that are gone
+    return versions, commits, chunks, flattened
 
 
 def _floor(session: Session, branch: BranchRow, request: CompactRequest) -> int:

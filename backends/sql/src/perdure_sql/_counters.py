@@ -10,7 +10,7 @@ from perdure.filters import Counters
 from perdure_sql._codec import columns, key_text, quote, record_hash
 from perdure_sql._database import Session
 from perdure_sql._query import read_counters
-from perdure_sql._tables import OPEN
+from perdure_sql._tables import OPEN, RECORDS
 
 __all__ = ["store_counters", "touch"]
 
@@ -35,14 +35,14 @@ def touch(session: Session, ns: int, table: Table, keys: Sequence[Key], time: in
 
 def store_counters(session: Session, ns: int, table: Table, counters: Mapping[Key, Counters]) -> None:
     """Write read counters."""
-    mark = session.dialect.placeholder
+    names = RECORDS["counters"]
     rows = []
     for key, (accessed, count) in counters.items():
         cells = (ns, table.name, key_text(key), accessed, count)
-        rows.append((*cells, record_hash("counters", cells)))
-    session.bulk(
-        "INSERT INTO counters (ns, tbl, row_key, accessed_at, access_count, hash) "
-        f"VALUES ({', '.join([mark] * 6)}) ON CONFLICT (ns, tbl, row_key) DO UPDATE SET "
+        rows.append(dict(zip(names, (*cells, record_hash("counters", cells)), strict=True)))
+    session.many(
+        f"INSERT INTO counters ({', '.join(names)}) VALUES ({', '.join(':' + name for name in names)}) "
+        "ON CONFLICT (ns, tbl, row_key) DO UPDATE SET "
         "accessed_at = excluded.accessed_at, access_count = excluded.access_count, hash = excluded.hash",
         rows,
     )
@@ -59,7 +59,7 @@ def _existing(session: Session, ns: int, table: Table, keys: Sequence[Key]) -> d
         f"SELECT DISTINCT {columns(table.key)} FROM {source} CROSS JOIN branches b CROSS JOIN {table.name} v "
         f"WHERE b.ns = :ns AND v.ns = b.ns AND v.branch = b.no AND {on} AND v.to_seq = {OPEN} AND v.dead = 0",
         ns=ns,
-        keys=asked,
+        **asked,
     ):
         found[tuple(row)] = True
     left = [key for key in keys if key not in found]
@@ -78,7 +78,7 @@ def _inherited(
         f"CROSS JOIN {table.name} v WHERE l.ns = :ns AND v.ns = l.ns AND v.branch = l.ancestor AND {on} "
         "AND v.from_seq <= l.upto AND v.to_seq > l.upto",
         ns=ns,
-        keys=session.dialect.bind_keys(keys),
+        **session.dialect.bind_keys(keys),
     ):
         at = (branch, tuple(key))
         closest[at] = min(closest.get(at, (depth, dead)), (depth, dead))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
-from perdure import Context, Unavailable
+from perdure import Context
 
-from perdure_sql._dialect import Dialect
+from perdure_sql._dialect import Dialect, Scope
 
 __all__ = ["Database", "Session"]
+
+_T = TypeVar("_T")
 
 
 class Session:
@@ -50,9 +51,9 @@ class Session:
         statement = self.dialect.statement(text)
         return max(0, int(self.raw.cursor().executemany(statement.sql, map(statement.bind, rows)).rowcount))
 
-    def bulk(self, text: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Run a statement with positional placeholders once for each row."""
-        self.raw.cursor().executemany(text, rows)
+    def stream(self, text: str, **values: Any) -> Iterator[Any]:
+        """Run a statement whose answer may be large; its rows, one after the other."""
+        return self.dialect.stream(self.raw, self.dialect.statement(text), values)
 
 
 class Database:
@@ -60,24 +61,14 @@ class Database:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self._idle: list[Session] = []
-        self._lock = threading.Lock()
-        self._closed = False
 
     def take(self) -> Session:
         """A reading session; give it back with `give`."""
-        if self._closed:
-            raise Unavailable("the store is closed; open it again with perdure.open")
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return Session(self.dialect.connect(), self.dialect)
+        return Session(self.dialect.acquire(), self.dialect)
 
     def give(self, session: Session) -> None:
         """Put a reading session back."""
-        self._idle.append(session)
-        if self._closed:
-            self._drain()
+        self.dialect.release(session.raw)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -99,24 +90,32 @@ class Database:
                 with suppress(self.dialect.driver_error):  # an I/O error has ended it already
                     session.raw.execute("ROLLBACK")
 
+    def write(self, ctx: Context | None, ns: int, scope: Scope, body: Callable[[Session], _T]) -> _T:
+        """Run `body` inside a write transaction; again where the engine says so.
+
+        Args:
+            ctx: Has the deadline.
+            ns: The namespace; 0 where it is not known yet.
+            scope: What `body` may change.
+            body: Changes nothing but through the session, so that it can be run again.
+        """
+        deadline = ctx.deadline if ctx is not None else None
+        tries = 0
+        while True:
+            try:
+                with self.writing(ctx, ns, scope) as session:
+                    return body(session)
+            except self.dialect.driver_error as error:
+                tries += 1
+                if not self.dialect.again(error, scope, tries, deadline):
+                    raise
+
     @contextmanager
-    def writing(self, ctx: Context | None) -> Iterator[Session]:
-        """A session inside the write transaction."""
-        if self._closed:
-            raise Unavailable("the store is closed; open it again with perdure.open")
-        with self.dialect.writer(ctx.deadline if ctx is not None else None) as raw:
+    def writing(self, ctx: Context | None, ns: int, scope: Scope) -> Iterator[Session]:
+        """A session inside one write transaction, which is not run again."""
+        with self.dialect.writer(ctx.deadline if ctx is not None else None, ns, scope) as raw:
             yield Session(raw, self.dialect)
 
     def close(self) -> None:
         """Close all connections; those in use are closed when they come back."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        self._drain()
         self.dialect.close()
-
-    def _drain(self) -> None:
-        while self._idle:
-            with suppress(IndexError, self.dialect.driver_error):
-                self._idle.pop().raw.close()

@@ -8,17 +8,36 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from enum import Enum, auto
 from functools import cache, lru_cache
 from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
-from perdure import Key, PerdureError, Problem
+from perdure import Key, PerdureError, Problem, Table
 from sqlalchemy.dialects import registry
 
-__all__ = ["Dialect", "Statement", "sql_dialect"]
+__all__ = ["Dialect", "Scope", "Statement", "sql_dialect"]
+
+
+class Scope(Enum):
+    """What a write transaction may change: what an engine with locks of several sizes has to lock.
+
+    Attributes:
+        ROWS: Rows of one branch, whose record the transaction locks itself.
+        NAMES: New branches and checkpoints.
+        COUNTERS: Read counters.
+        NAMESPACE: Anything in the namespace; nobody else writes there meanwhile.
+        STORE: The list of namespaces.
+    """
+
+    ROWS = auto()
+    NAMES = auto()
+    COUNTERS = auto()
+    NAMESPACE = auto()
+    STORE = auto()
 
 
 @cache
@@ -71,6 +90,12 @@ class Dialect(ABC):
     begin_snapshot: str
     #: The base class of the driver's errors.
     driver_error: type[Exception]
+    #: Follows a SELECT whose rows of `b` are to be locked until the transaction ends.
+    lock_rows: str = ""
+    #: Whether an index has nulls after all else, so that only rows without null can be read from it backwards.
+    nulls_high: bool = False
+    #: Up to so many keys, a statement for each is faster than one that joins a list of keys.
+    few: int = 12
 
     def __init__(self, sqlalchemy: sa.Dialect) -> None:
         self._sqlalchemy = sqlalchemy
@@ -92,11 +117,11 @@ class Dialect(ABC):
 
     @abstractmethod
     def key_source(self, width: int) -> tuple[str, tuple[str, ...]]:
-        """SQL that yields the keys bound as ``:keys``: a FROM item called ``k``, and each key part."""
+        """SQL that yields the keys that `bind_keys` binds: a FROM item called ``k``, and each key part."""
 
     @abstractmethod
-    def bind_keys(self, keys: Sequence[Key]) -> Any:
-        """The value of ``:keys``."""
+    def bind_keys(self, keys: Sequence[Key]) -> dict[str, Any]:
+        """The parameters of `key_source`, for keys of one width."""
 
     @abstractmethod
     def instr(self, text: str, part: str) -> str:
@@ -110,27 +135,102 @@ class Dialect(ABC):
     def bind_list(self, values: Sequence[Any]) -> Any:
         """A list of texts, or of int64, as one parameter."""
 
+    def equal_unbounded(self, column: str, param: str) -> str:
+        """SQL for "`column` is `param`", where the column is a text without a limit on its length."""
+        return f"{column} = {param}"
+
+    # -------------------------------------------------------------------------------------- bulk work
+
+    def insert_many(
+        self, connection: Any, table: str, names: Sequence[str], rows: Iterable[Sequence[Any]], ignore: bool
+    ) -> None:
+        """Insert rows.
+
+        Args:
+            connection: Inside a write transaction.
+            table: Its name.
+            names: The columns, quoted.
+            rows: Cells in their order.
+            ignore: Leave out rows whose key is there.
+        """
+        conflict = " ON CONFLICT DO NOTHING" if ignore else ""
+        marks = ", ".join([self.placeholder] * len(names))
+        connection.cursor().executemany(
+            f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks}){conflict}", rows
+        )
+
+    def end_versions(
+        self,
+        connection: Any,
+        table: Table,
+        where: tuple[int, int],
+        seq: int,
+        versions: Sequence[tuple[Key, int]],
+    ) -> None:
+        """Let versions end at `seq`.
+
+        Args:
+            connection: Inside a write transaction.
+            table: Which of the six.
+            where: Namespace and branch.
+            seq: What `to_seq` becomes.
+            versions: Key and `from_seq` of each.
+        """
+        mark = self.placeholder
+        keys = " AND ".join(f'"{name}" = {mark}' for name in table.key)
+        connection.cursor().executemany(
+            f"UPDATE {table.name} SET to_seq = {mark} "
+            f"WHERE ns = {mark} AND branch = {mark} AND {keys} AND from_seq = {mark}",
+            [(seq, *where, *key, begin) for key, begin in versions],
+        )
+
+    def stream(self, connection: Any, statement: Statement, values: Mapping[str, Any]) -> Iterator[Any]:
+        """The rows of an answer that may be large, inside a snapshot; never all of them in memory."""
+        return iter(connection.execute(statement.sql, statement.bind(values)))
+
     # ----------------------------------------------------------------------------------- connections
 
     @abstractmethod
-    def connect(self) -> Any:
-        """A new connection for reading."""
+    def acquire(self) -> Any:
+        """A connection for reading; give it back with `release`.
+
+        Raises:
+            Busy: None was free for the whole wait.
+            Unavailable: The store is closed, or the engine cannot be reached.
+        """
 
     @abstractmethod
-    def writer(self, deadline: float | None) -> AbstractContextManager[Any]:
+    def release(self, connection: Any) -> None:
+        """Take a connection back."""
+
+    @abstractmethod
+    def writer(self, deadline: float | None, ns: int, scope: Scope) -> AbstractContextManager[Any]:
         """A connection inside a write transaction, which commits at the end, and rolls back on any error.
 
         Args:
             deadline: Of `time.monotonic`: when to give up waiting for the lock.
+            ns: The namespace; 0 where it is not known yet.
+            scope: What it may change.
 
         Raises:
             Busy: The lock was not had in time.
             PermissionDenied: The store is open read-only.
         """
 
+    def again(self, error: BaseException, scope: Scope, tries: int, deadline: float | None) -> bool:
+        """Whether a write transaction that failed is to be run again; waits before it says so.
+
+        Args:
+            error: The driver's.
+            scope: Of the transaction.
+            tries: How often it has been run.
+            deadline: Of `time.monotonic`: when to give up.
+        """
+        return False
+
     @abstractmethod
     def close(self) -> None:
-        """Close the writing connection."""
+        """Close all connections; those in use are closed when they come back."""
 
     @abstractmethod
     def translate(self, error: BaseException) -> PerdureError:
@@ -143,8 +243,8 @@ class Dialect(ABC):
         """The engine's own check of its pages and indexes, and of the schema's text."""
 
     @abstractmethod
-    def overwrite(self, connection: Any) -> None:
-        """See that what this transaction deletes is overwritten, as far as the engine can."""
+    def overwrite(self, connection: Any, ns: int) -> None:
+        """See that what this transaction deletes is overwritten, now or by the next `reclaim`."""
 
     @abstractmethod
     def reclaim(self, deadline: float | None) -> int:

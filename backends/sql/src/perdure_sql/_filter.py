@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 from json.encoder import encode_basestring
 from typing import Any, Final, NamedTuple
 
-from perdure import Table
+from perdure import Column, Table
 from perdure.filters import And, Compare, Contains, Filter, In, IsNull, Not, Or, StartsWith
 
 from perdure_sql._codec import quote
 from perdure_sql._dialect import Dialect
+from perdure_sql._tables import unbounded
 
 __all__ = ["Pushed", "push"]
 
@@ -97,20 +98,23 @@ class _Compiler:
         op = _OPPOSITE[node.op] if negated else node.op
         # A comparison with null is false, so its complement holds for null; only `eq`'s does already.
         nulls = (node.op == "ne") is not negated
-        return self._compare(name, column.kind, op, node.value, nulls)
+        return self._compare(name, column, op, node.value, nulls)
 
     def _bind(self, value: Any) -> str:
         name = f"f{len(self.params)}"
         self.params[name] = value
         return f":{name}"
 
-    def _compare(self, name: str, kind: str, op: str, literal: Any, nulls: bool) -> _Sql:
-        op, value = _native(kind, op, literal)
+    def _compare(self, name: str, column: Column, op: str, literal: Any, nulls: bool) -> _Sql:
+        op, value = _native(column.kind, op, literal)
         if value is None:  # the literal is outside what the column can hold: constant for what is not null
             if op == "true":
                 return True if nulls else f"{name} IS NOT NULL"
             return f"{name} IS NULL" if nulls else False
-        test = f"{name} {_SIGN[op]} {self._bind(value)}"
+        mark = self._bind(value)
+        test = f"{name} {_SIGN[op]} {mark}"
+        if op == "eq" and unbounded(column):
+            test = self.dialect.equal_unbounded(name, mark)
         return f"({test} OR {name} IS NULL)" if nulls else test
 
     def _member(self, name: str, kind: str, node: In, negated: bool) -> _Sql | None:

@@ -68,7 +68,7 @@ class History:
             for start in range(0, len(keys), _PAGE):
                 bound = session.dialect.bind_keys(keys[start : start + _PAGE])
                 text = COMMITS.replace("FROM commits c", f"FROM {source} CROSS JOIN commits c")
-                for row in session.run(f"{text} AND c.id = {part}", ns=self._ns, keys=bound):
+                for row in session.run(f"{text} AND c.id = {part}", ns=self._ns, **bound):
                     found[row[1]] = commit_of(row[0], row[1:])
         return [found.get(id_) for id_ in ids]
 
@@ -120,7 +120,7 @@ class History:
                     ns=self._ns,
                     branch=number,
                     seq=seq,
-                    keys=session.dialect.bind_keys(keys[start : start + _PAGE]),
+                    **session.dialect.bind_keys(keys[start : start + _PAGE]),
                 )
             rows.sort(key=itemgetter(*range(1, 1 + width)))
             for cells in rows:

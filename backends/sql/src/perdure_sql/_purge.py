@@ -55,7 +55,7 @@ class Markers:
 
 def purge(session: Session, ns: int, table: Table, keys: Sequence[Key]) -> PurgeReport:
     """Erase rows and what hangs on them, inside the caller's write transaction."""
-    session.dialect.overwrite(session.raw)
+    session.dialect.overwrite(session.raw, ns)
     markers = Markers(session, ns)
     newest = session.one("SELECT max(head_time) FROM branches WHERE ns = :ns", ns=ns)[0]
     time = max(now_us(), newest or 0)  # no earlier than any commit, whatever clocks said

@@ -13,7 +13,7 @@ from perdure import TABLES, At, Key, Query, Row, Table
 from perdure.filters import Counters, Filter, Matcher, columns_of, matcher, sort_key, uses_counters
 from perdure.kit import batch_of, project
 
-from perdure_sql._arms import after, arm_params, arms_sql, order_sql, whole_count
+from perdure_sql._arms import Phase, after, arm_params, arms_sql, from_the_start, order_sql, whole_count
 from perdure_sql._codec import columns, decoder, key_text
 from perdure_sql._database import Database, Session
 from perdure_sql._filter import Pushed, push
@@ -167,25 +167,25 @@ class _Reader:
 
     def _read(self, session: Session, where: Place, position: Sequence[Any] | None, limit: int) -> list[Row]:
         query, table = self._query, self._table
-        phases = (
-            [("", {})]
-            if position is None
-            else [(f" AND {sql}", params) for sql, params in after(table, query.order, position)]
-        )
+        if position is not None:
+            phases = after(table, query.order, position)
+        elif self._database.dialect.nulls_high:
+            phases = from_the_start(table, query.order)
+        else:
+            phases = [Phase("", {}, False)]
         rows: list[Row] = []
-        for sql, params in phases:
-            rows += self._phase(session, where, sql, params, limit - len(rows))
+        for phase in phases:
+            rows += self._phase(session, where, phase, limit - len(rows))
             if len(rows) >= limit:
                 break
         return rows
 
-    def _phase(
-        self, session: Session, where: Place, condition: str, more: dict[str, Any], limit: int
-    ) -> list[Row]:
+    def _phase(self, session: Session, where: Place, phase: Phase, limit: int) -> list[Row]:
         arms = where.arms
-        texts = arms_sql(self._table, columns(self._names), arms, _conditions(self._plan) + condition)
-        params = {**arm_params(self._ns, arms), **self._plan.pushed.params, **more, "limit": limit}
-        order = order_sql(self._table, self._query.order)
+        conditions = _conditions(self._plan) + (f" AND {phase.sql}" if phase.sql else "")
+        texts = arms_sql(self._table, columns(self._names), arms, conditions)
+        params = {**arm_params(self._ns, arms), **self._plan.pushed.params, **phase.params, "limit": limit}
+        order = order_sql(self._table, self._query.order, phase.sure)
         groups = [
             list(
                 map(
@@ -253,7 +253,7 @@ def read_counters(session: Session, ns: int, table: Table, keys: Sequence[Key]) 
             f"CROSS JOIN counters c WHERE c.ns = :ns AND c.tbl = :tbl AND c.row_key = {part}",
             ns=ns,
             tbl=table.name,
-            keys=bound,
+            **bound,
         ):
             if text in names:
                 found[names[text]] = (accessed, count)

@@ -23,10 +23,6 @@ Found = tuple[Any, ...]
 _LEAD = 4
 
 
-#: Up to so many keys, a statement for each is faster than one that joins a list of keys.
-_FEW = 12
-
-
 class RowReader:
     """Look-ups by key in one table."""
 
@@ -95,14 +91,14 @@ class RowReader:
     ) -> dict[Key, Found]:
         """For each key, the version (tombstones too) that the closest branch of the lineage shows."""
         best: dict[Key, Found] = {}
-        if len(keys) <= _FEW:
+        if len(keys) <= self.dialect.few:
             for key in keys:
                 best.update(self._single(session, ns, branch, seq, key))
             return best
         width, text = self._width, self._many(seq)
         for start in range(0, len(keys), _CHUNK):
             bound = self.dialect.bind_keys(keys[start : start + _CHUNK])
-            for cells in session.run_with(text, {"keys": bound, "ns": ns, "branch": branch, "seq": seq}):
+            for cells in session.run_with(text, {**bound, "ns": ns, "branch": branch, "seq": seq}):
                 key = cells[_LEAD : _LEAD + width]
                 known = best.get(key)
                 if known is None or cells[0] < known[0]:

@@ -8,10 +8,11 @@ have versions of their own for, so that a read of an ancestor can leave those ou
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from perdure import TABLES, Table
+from perdure import TABLES, Column, Table
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 __all__ = [
@@ -21,9 +22,11 @@ __all__ = [
     "SCHEMA_REVISION",
     "SCHEMA_VERSION",
     "VERSION_COLUMNS",
+    "Physical",
     "create_statements",
     "index_name",
     "metadata",
+    "unbounded",
 ]
 
 #: `to_seq` of a version that nothing replaced yet.
@@ -71,27 +74,46 @@ _KINDS: dict[str, type[Any]] = {
 }
 
 
-def metadata(text: type[Any] | Any = sa.Text) -> sa.MetaData:
-    """All tables and indexes.
+class Physical(NamedTuple):
+    """Where engines differ in how they lay out the same tables.
 
-    Args:
-        text: The type of text columns; an engine whose default order is not that of code points gives
-            one with such a collation.
+    Attributes:
+        text: The type of text columns; an engine whose default order is not that of code points gives one
+            with such a collation.
+        digest: What an index holds of a text column without a limit on its length, for an engine whose index
+            entries have one.
+        leading: Whether the namespace leads the primary key of every table, so that they can be
+            partitioned by it. (In SQLite a number is only fast, and never given out twice, where it is the
+            primary key alone.)
     """
+
+    text: type[Any] | Any = sa.Text
+    digest: Callable[[sa.Column[Any]], Any] | None = None
+    leading: bool = False
+
+
+def unbounded(column: Column) -> bool:
+    """Whether a column is a text without a limit on its length."""
+    return column.kind == "text" and column.limit is None
+
+
+def metadata(physical: Physical | None = None) -> sa.MetaData:
+    """All tables and indexes."""
+    layout = physical or Physical()
     meta = sa.MetaData()
-    _records(meta, text)
+    _records(meta, layout)
     for table in TABLES.values():
-        _versions(meta, table, text)
+        _versions(meta, table, layout)
     return meta
 
 
-def create_statements(dialect: sa.Dialect, text: type[Any] | Any = sa.Text) -> list[str]:
+def create_statements(dialect: sa.Dialect, physical: Physical | None = None) -> list[str]:
     """The SQL that creates all tables and indexes, and records the revision."""
     statements = [
         "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
         "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
     ]
-    for table in metadata(text).sorted_tables:
+    for table in metadata(physical).sorted_tables:
         statements.append(str(CreateTable(table).compile(dialect=dialect)).strip())
         indexes = sorted(table.indexes, key=lambda index: str(index.name))
         statements += [str(CreateIndex(index).compile(dialect=dialect)).strip() for index in indexes]
@@ -107,15 +129,22 @@ def _blob(name: str) -> sa.Column[Any]:
     return sa.Column(name, sa.LargeBinary, nullable=False)
 
 
-def _records(meta: sa.MetaData, text: Any) -> None:
-    def words(name: str, *, null: bool = False) -> sa.Column[Any]:
-        return sa.Column(name, text, nullable=null)
+def _given_out(layout: Physical, primary: bool) -> sa.Column[Any]:
+    """A number that the engine gives out, to nobody else ever."""
+    if layout.leading:
+        return sa.Column("no", sa.BigInteger, sa.Identity(), primary_key=primary, nullable=False)
+    kind = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # only INTEGER aliases SQLite's rowid
+    return sa.Column("no", kind, primary_key=True, autoincrement=True)
 
-    identity = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # only INTEGER aliases SQLite's rowid
+
+def _records(meta: sa.MetaData, layout: Physical) -> None:
+    def words(name: str, *, null: bool = False) -> sa.Column[Any]:
+        return sa.Column(name, layout.text, nullable=null)
+
     sa.Table(
         "namespaces",
         meta,
-        sa.Column("no", identity, primary_key=True, autoincrement=True),
+        _given_out(layout, True),
         words("name"),
         _number("branch_count"),
         _number("space_epoch"),
@@ -152,7 +181,7 @@ def _records(meta: sa.MetaData, text: Any) -> None:
     sa.Table(
         "commits",
         meta,
-        sa.Column("no", identity, primary_key=True, autoincrement=True),
+        _given_out(layout, False),
         _number("ns"),
         words("id"),
         *(_number(name) for name in ("branch", "seq", "time", "wall")),
@@ -161,6 +190,7 @@ def _records(meta: sa.MetaData, text: Any) -> None:
         _blob("hash"),
         sa.UniqueConstraint("ns", "id"),
         sa.UniqueConstraint("ns", "branch", "seq"),
+        *([sa.PrimaryKeyConstraint("ns", "no")] if layout.leading else []),
     )
     sa.Table(
         "checkpoints",
@@ -228,14 +258,14 @@ def _records(meta: sa.MetaData, text: Any) -> None:
     )
 
 
-def _versions(meta: sa.MetaData, table: Table, text: Any) -> None:
+def _versions(meta: sa.MetaData, table: Table, layout: Physical) -> None:
     def column(name: str) -> sa.Column[Any]:
         spec = table.by_name[name]
-        kind = text if _KINDS[spec.kind] is sa.Text else _KINDS[spec.kind]
+        kind = layout.text if _KINDS[spec.kind] is sa.Text else _KINDS[spec.kind]
         return sa.Column(name, kind, nullable=name not in table.key)
 
     bookkeeping = [_number(name) for name in VERSION_COLUMNS[:-1]] + [_blob("hash")]
-    sa.Table(
+    made = sa.Table(
         table.name,
         meta,
         *bookkeeping,
@@ -243,13 +273,19 @@ def _versions(meta: sa.MetaData, table: Table, text: Any) -> None:
         sa.UniqueConstraint("ns", "branch", *table.key, "from_seq"),
         # Serves `changes` by range, and answers `count` at any point without reading a row.
         sa.Index(f"{table.name}_seq", "ns", "branch", "from_seq", "to_seq", "dead"),
-        *(sa.Index(index_name(table, names), "ns", "branch", *names) for names in table.indexes),
     )
+    for names in table.indexes:
+        digest = layout.digest
+        fields = [
+            made.c[name] if digest is None or not unbounded(table.by_name[name]) else digest(made.c[name])
+            for name in names
+        ]
+        sa.Index(index_name(table, names), made.c.ns, made.c.branch, *fields)
     sa.Table(
         f"{table.name}_overrides",
         meta,
         _number("ns"),
-        *(sa.Column(name, text, nullable=False) for name in table.key),
+        *(sa.Column(name, layout.text, nullable=False) for name in table.key),
         _number("branch"),
         _number("first_seq"),
         sa.PrimaryKeyConstraint("ns", *table.key, "branch"),

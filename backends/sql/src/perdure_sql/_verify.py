@@ -86,7 +86,7 @@ class _Checker:
         """Hashes of everything that is not a row; of other namespaces too, where one might have strayed there."""
         for table, names in RECORDS.items():
             own = f" WHERE ns = {self.ns:d}" if table in _INDEXED else ""
-            for row in self.session.run(f"SELECT {', '.join(names)} FROM {table}{own}"):
+            for row in self.session.stream(f"SELECT {', '.join(names)} FROM {table}{own}"):
                 self.checked[table] += row[0] == self.ns
                 if record_hash(table, row[:-1]) != row[-1]:
                     name = next((str(cell) for cell in row[1:3] if isinstance(cell, str)), "")
@@ -116,7 +116,7 @@ class _Checker:
         """Branch heads, against the commits; and the times of commits, which never decrease."""
         for branch in branch_rows(self.session, self.ns).values():
             last: tuple[int, str | None, int] = (branch.fork_seq, None, 0)
-            for seq, id_, time in self.session.run(
+            for seq, id_, time in self.session.stream(
                 "SELECT seq, id, time FROM commits WHERE ns = :ns AND branch = :no ORDER BY seq",
                 ns=self.ns,
                 no=branch.no,
@@ -200,7 +200,7 @@ class _Checker:
             self.report("error", "row_end", before[2], "it ends, and nothing follows it")
 
     def _stream(self, text: str) -> Iterator[Any]:
-        yield from self.session.run(text, ns=self.ns)
+        yield from self.session.stream(text, ns=self.ns)
 
     def overrides(self, table: Table) -> None:
         """The keys that a branch has versions of, against what hides its ancestors' rows."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from perdure import Busy, Key, PerdureError, PermissionDenied, Problem, Unavailable
-from perdure_sql import Dialect, sql_dialect
+from perdure_sql import Dialect, Scope, sql_dialect
 
 from perdure_sqlite._errors import translate
 from perdure_sqlite._options import Options
@@ -36,6 +36,7 @@ class SQLite(Dialect):
         self._path = path
         self._options = options
         self._connect = connect
+        self._idle: list[sqlite3.Connection] = []
         self._writing = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._closed = False
@@ -48,8 +49,8 @@ class SQLite(Dialect):
         parts = ", ".join(f"json_extract(value, '$[{i}]') AS k{i}" for i in range(width))
         return f"(SELECT {parts} FROM json_each(:keys)) k", tuple(f"k.k{i}" for i in range(width))
 
-    def bind_keys(self, keys: Sequence[Key]) -> str:
-        return self.bind_list([key[0] if len(key) == 1 else key for key in keys])
+    def bind_keys(self, keys: Sequence[Key]) -> dict[str, Any]:
+        return {"keys": self.bind_list([key[0] if len(key) == 1 else key for key in keys])}
 
     def bind_list(self, values: Sequence[Any]) -> str:
         text = json.dumps(values, ensure_ascii=False)
@@ -65,11 +66,21 @@ class SQLite(Dialect):
 
     # -------------------------------------------------------------------------------------- connections
 
-    def connect(self) -> sqlite3.Connection:
-        return self._connect(False)
+    def acquire(self) -> sqlite3.Connection:
+        if self._closed:
+            raise Unavailable("the store is closed; open it again with perdure.open")
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._connect(False)
+
+    def release(self, connection: sqlite3.Connection) -> None:
+        self._idle.append(connection)
+        if self._closed:
+            self._drain()
 
     @contextmanager
-    def writer(self, deadline: float | None) -> Iterator[sqlite3.Connection]:
+    def writer(self, deadline: float | None, ns: int, scope: Scope) -> Iterator[sqlite3.Connection]:
         connection = self._begin(deadline)
         try:
             try:
@@ -111,11 +122,17 @@ class SQLite(Dialect):
                 connection.close()
 
     def close(self) -> None:
+        self._closed = True
+        self._drain()
         with self._writing:
-            self._closed = True
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
+
+    def _drain(self) -> None:
+        while self._idle:
+            with suppress(IndexError, sqlite3.Error):
+                self._idle.pop().close()
 
     def translate(self, error: BaseException) -> PerdureError:
         return translate(error, self._path)
@@ -129,7 +146,7 @@ class SQLite(Dialect):
                 problems.append(Problem("error", "integrity", self._path.name, line))
         return problems
 
-    def overwrite(self, connection: sqlite3.Connection) -> None:
+    def overwrite(self, connection: sqlite3.Connection, ns: int) -> None:
         connection.execute("PRAGMA secure_delete = ON")  # stays on: whoever purges once cares
 
     def reclaim(self, deadline: float | None) -> int:
