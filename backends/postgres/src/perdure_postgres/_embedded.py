@@ -45,7 +45,8 @@ class EmbeddedServer:
     """The server of one directory, as one user of it: an open store's share. Threads may share it.
 
     Attributes:
-        conninfo: How libpq reaches database and user ``postgres``; the same for the whole life of the share.
+        conninfo: How libpq reaches database and user ``postgres``; the same for the whole life of
+            the share, but another one in a forked child after its first `ensure`.
         directory: The directory.
     """
 
@@ -57,9 +58,7 @@ class EmbeddedServer:
         self._share: int | None = None
         self._closed = False
         self._link: Path | None = None
-        self.conninfo = make_conninfo(
-            host=self._address(), port=server.PORT, user="postgres", dbname="postgres", **_UNSET
-        )
+        self.conninfo = self._conninfo()
 
     def ensure(self, until: float) -> None:
         """See that the server takes connections, starting it where it does not.
@@ -72,10 +71,11 @@ class EmbeddedServer:
         with self._alone_here(until):
             if self._closed:
                 raise Unavailable("the store is closed; open it again with perdure.open")
-            self._relink()
             if self._share is None:  # a forked child inherits the share, but is no user by that
                 with self._starting(until):
                     self._join()
+                self.conninfo = self._conninfo()
+            self._relink()
             while (state := server.ping(self.conninfo)) is not Ping.OK:
                 if time.monotonic() >= until:
                     raise Busy(
@@ -110,17 +110,20 @@ class EmbeddedServer:
                     shutil.rmtree(self._link.parent, ignore_errors=True)
 
     def _leave(self, until: float) -> None:
-        descriptor, self._share = self._share, None
-        assert descriptor is not None
         try:
             with self._starting(until):
-                give_up(descriptor)
+                self._give_up()
                 if alone(self.directory / USERS):
                     server.stop(self._home, until)
-        except (FileNotFoundError, StorageError):
+        except StorageError:
             pass  # the directory is gone, and a server without its directory ends by itself
         finally:
-            give_up(descriptor)
+            self._give_up()
+
+    def _give_up(self) -> None:
+        if self._share is not None:
+            give_up(self._share)
+            self._share = None
 
     def _join(self) -> None:
         with translated(self.directory):
@@ -138,10 +141,15 @@ class EmbeddedServer:
 
     @contextmanager
     def _starting(self, until: float) -> Iterator[int]:
-        with translated(self.directory), exclusive(
-            self.directory / LOCK, until, self._home.owner
-        ) as descriptor:
+        with (
+            translated(self.directory),
+            exclusive(self.directory / LOCK, until, self._home.owner) as descriptor,
+        ):
             yield descriptor
+
+    def _conninfo(self) -> str:
+        address = self._address()
+        return make_conninfo(host=address, port=server.PORT, user="postgres", dbname="postgres", **_UNSET)
 
     def _address(self) -> str:
         """The directory, or a link to it where its own path is too long or means something to libpq."""

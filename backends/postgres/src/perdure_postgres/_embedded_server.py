@@ -93,7 +93,9 @@ def start(home: Home, until: float) -> None:
         if any(_PASSING.search(line) for line in lines):
             time.sleep(0.02)
             return
-        raise failed("the embedded Postgres does not start", "\n".join(reversed(lines)) or output, home.directory)
+        raise failed(
+            "the embedded Postgres does not start", "\n".join(reversed(lines)) or output, home.directory
+        )
 
 
 def stop(home: Home, until: float) -> None:
@@ -180,7 +182,9 @@ def _clear(home: Home) -> bool:
 
     Postgres itself does so only where the number of the dead process is not in use again.
     """
-    left = [path for path in (home.data / "postmaster.pid", home.directory / f"{SOCKET}.lock") if path.exists()]
+    left = [
+        path for path in (home.data / "postmaster.pid", home.directory / f"{SOCKET}.lock") if path.exists()
+    ]
     if not left:
         return True
     if orphans := _orphans(home):
