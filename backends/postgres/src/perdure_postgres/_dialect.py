@@ -1,0 +1,255 @@
+"""Postgres behind the `perdure_sql.Dialect` interface."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count, islice
+from typing import Any
+
+import psycopg
+from perdure import Key, PerdureError, PermissionDenied, Problem, StorageError, Table, Unavailable
+from perdure.kit import Lease
+from perdure_sql import Dialect, Scope, Statement
+from psycopg import errors
+
+from perdure_postgres._errors import conflicts, lost, translate
+from perdure_postgres._options import Options
+from perdure_postgres._pool import Connection, Pool, run
+from perdure_postgres._schema import DIALECT
+from perdure_postgres._upkeep import integrity, reclaim, store_bytes
+
+__all__ = ["Postgres"]
+
+#: The first number of our advisory locks: "prdu".
+_OURS = 0x70726475
+
+#: Runs of a transaction that others made fail.
+_TRIES = 12
+
+#: From so many rows on, COPY is faster than INSERT.
+_COPIED = 24
+
+_STREAMED = 2_000
+
+#: Locks that each scope takes before anything is read: name of the lock, and whether it is shared. Rows of a
+#: branch are locked by its record.
+_LOCKS: dict[Scope, tuple[tuple[int, bool], ...]] = {
+    Scope.STORE: ((0, False),),
+    Scope.NAMESPACE: ((1, False),),
+    Scope.ROWS: ((1, True),),
+    Scope.NAMES: ((1, True), (2, False)),
+    Scope.COUNTERS: ((1, True), (3, False)),
+}
+
+_numbers = count()
+
+
+class _Unsure(psycopg.OperationalError):
+    """The connection was lost while a transaction was being committed: nobody knows whether it was."""
+
+
+class Postgres(Dialect):
+    """One store: a share in the process's pool of connections to its server."""
+
+    name = "Postgres"
+    least = "least"
+    placeholder = "%s"
+    begin_snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    driver_error = psycopg.Error
+    lock_rows = " FOR UPDATE OF b"
+    nulls_high = True
+    few = 1
+
+    def __init__(self, options: Options, lease: Lease[Pool]) -> None:
+        super().__init__(DIALECT)
+        self._options = options
+        self._lease = lease
+        self._closed = False
+        with lease.use() as pool:
+            self._pool = pool
+
+    # ------------------------------------------------------------------------------------ SQL fragments
+
+    def key_source(self, width: int) -> tuple[str, tuple[str, ...]]:
+        names = [f"k{i}" for i in range(width)]
+        arrays = ", ".join(f"CAST(:keys{i} AS TEXT[])" for i in range(width))
+        return f"unnest({arrays}) AS k ({', '.join(names)})", tuple(f"k.{name}" for name in names)
+
+    def bind_keys(self, keys: Sequence[Key]) -> dict[str, Any]:
+        return {f"keys{i}": list(parts) for i, parts in enumerate(zip(*keys, strict=True))}
+
+    def bind_list(self, values: Sequence[Any]) -> list[Any]:
+        return list(values)
+
+    def member(self, column: str, param: str, negated: bool) -> str:
+        return f"{column} {'<> ALL' if negated else '= ANY'} ({param})"
+
+    def instr(self, text: str, part: str) -> str:
+        return f"strpos({text}, {part}) > 0"
+
+    def equal_unbounded(self, column: str, param: str) -> str:
+        return f"(hashtextextended({column}, 0) = hashtextextended({param}, 0) AND {column} = {param})"
+
+    # ---------------------------------------------------------------------------------------- bulk work
+
+    def insert_many(
+        self,
+        connection: Connection,
+        table: str,
+        names: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        ignore: bool,
+    ) -> None:
+        rows = iter(rows)
+        first = list(islice(rows, _COPIED))
+        if not first:
+            return
+        columns = ", ".join(names)
+        if len(first) < _COPIED or ignore:
+            marks = ", ".join(["%s"] * len(names))
+            conflict = " ON CONFLICT DO NOTHING" if ignore else ""
+            text = f"INSERT INTO {table} ({columns}) VALUES ({marks}){conflict}"
+            connection.cursor().executemany(text, [*first, *rows])
+            return
+        with connection.cursor().copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+            for row in first:
+                copy.write_row(row)
+            for row in rows:
+                copy.write_row(row)
+
+    def end_versions(
+        self,
+        connection: Connection,
+        table: Table,
+        where: tuple[int, int],
+        seq: int,
+        versions: Sequence[tuple[Key, int]],
+    ) -> None:
+        on = " AND ".join(f'v."{name}" = k.k{i}' for i, name in enumerate(table.key))
+        statement = self.statement(
+            f"UPDATE {table.name} v SET to_seq = :seq FROM unnest("
+            f"{', '.join(f'CAST(:keys{i} AS TEXT[])' for i in range(len(table.key)))}, CAST(:begins AS BIGINT[])) "
+            f"AS k ({', '.join(f'k{i}' for i in range(len(table.key)))}, begins) "
+            f"WHERE v.ns = :ns AND v.branch = :branch AND {on} AND v.from_seq = k.begins"
+        )
+        values = {
+            **self.bind_keys([key for key, _ in versions]),
+            "begins": [begin for _, begin in versions],
+            "seq": seq,
+            "ns": where[0],
+            "branch": where[1],
+        }
+        connection.execute(statement.sql, statement.bind(values))
+
+    def stream(
+        self, connection: Connection, statement: Statement, values: Mapping[str, Any]
+    ) -> Iterator[Any]:
+        with connection.cursor(f"perdure_{next(_numbers)}", binary=True) as cursor:
+            cursor.itersize = _STREAMED
+            yield from cursor.execute(statement.sql, statement.bind(values))
+
+    # -------------------------------------------------------------------------------------- connections
+
+    def acquire(self) -> Connection:
+        return self._take(None)
+
+    def release(self, connection: Connection) -> None:
+        self._pool.give(connection)
+
+    def _take(self, deadline: float | None) -> Connection:
+        if self._closed:
+            raise Unavailable("the store is closed; open it again with perdure.open")
+        return self._pool.take(deadline)
+
+    @contextmanager
+    def writer(self, deadline: float | None, ns: int, scope: Scope) -> Iterator[Connection]:
+        if self._options.read_only:
+            raise PermissionDenied("the store is open read-only; open it with mode='rw' to write")
+        connection = self._take(deadline)
+        try:
+            self._begin(connection, deadline, ns, scope)
+            yield connection
+            self._commit(connection)
+        except BaseException:
+            with suppress(psycopg.Error):
+                connection.execute("ROLLBACK")
+            raise
+        finally:
+            self._pool.give(connection)
+
+    def _begin(self, connection: Connection, deadline: float | None, ns: int, scope: Scope) -> None:
+        statements = ["BEGIN READ WRITE"]
+        if deadline is not None:
+            left = max(1, int((deadline - time.monotonic()) * 1_000))
+            statements.append(
+                f"SET LOCAL lock_timeout = {min(left, max(1, int(self._options.timeout * 1_000)))}"
+            )
+        for lock, shared in _LOCKS[scope]:
+            kind = "_shared" if shared else ""
+            statements.append(f"SELECT pg_advisory_xact_lock{kind}({_OURS + lock}, {ns})")
+        run(connection, statements)
+
+    def _commit(self, connection: Connection) -> None:
+        try:
+            connection.execute("COMMIT")
+        except psycopg.Error as error:
+            if lost(error):
+                raise _Unsure(*error.args) from error
+            raise
+
+    def again(self, error: BaseException, scope: Scope, tries: int, deadline: float | None) -> bool:
+        until = time.monotonic() + self._options.timeout if deadline is None else deadline
+        if tries >= _TRIES or time.monotonic() >= until:
+            return False
+        if isinstance(error, errors.UniqueViolation):
+            # Another transaction had the same commit id, or the same name, at the same time: it is there now.
+            if error.diag.table_name not in ("commits", "branches", "checkpoints", "namespaces"):
+                return False
+        elif isinstance(error, _Unsure):
+            if scope is not Scope.ROWS:  # only a commit's id tells whether it was applied
+                return False
+        elif not (conflicts(error) or lost(error)):
+            return False
+        time.sleep(min(0.002 * 2**tries, 0.5) * random.uniform(0.5, 1.0))
+        return True
+
+    def close(self) -> None:
+        self._closed = True
+        self._lease.close()
+
+    def translate(self, error: BaseException) -> PerdureError:
+        if isinstance(error, _Unsure):
+            return Unavailable(
+                f"the connection to {self._options.place} was lost while the change was being committed; look "
+                "whether it is there, then try again",
+                driver=" ".join(str(error).split()),
+            )
+        if lost(error):
+            why = self._pool.failure()
+            if why is not None:
+                return StorageError(
+                    f"the server of {self._options.place} failed ({why}); the previous commit is intact",
+                    driver=why,
+                )
+        return translate(error, self._options.place)
+
+    # ------------------------------------------------------------------------------------------- upkeep
+
+    def integrity(self, connection: Connection) -> list[Problem]:
+        return integrity(connection, self._options.schema)
+
+    def overwrite(self, connection: Connection, ns: int) -> None:
+        connection.execute("INSERT INTO erased (ns) VALUES (%s) ON CONFLICT DO NOTHING", (ns,))
+
+    def reclaim(self, deadline: float | None) -> int:
+        connection = self._take(deadline)
+        try:
+            return reclaim(connection)
+        finally:
+            self._pool.give(connection)
+
+    def store_bytes(self, connection: Connection) -> int:
+        return store_bytes(connection)

@@ -1,0 +1,166 @@
+"""The URL of a Postgres store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+import psycopg
+from perdure import InvalidURL
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+__all__ = ["OPTIONS", "SCHEMA", "Options", "parse_url"]
+
+#: The schema that tables are in where the URL names no other.
+SCHEMA = "perdure"
+
+#: URL query options → what they do. Others, such as ``sslmode``, go to libpq.
+OPTIONS = {
+    "schema": f"the schema that holds the tables; default {SCHEMA}",
+    "pool": "connections that one process opens at most; default 10",
+    "timeout": "seconds to wait for a connection of the pool, and for a lock; default 30",
+    "mode": "ro opens the store read-only, rw (default) for writing",
+    "cache": "MiB of vectors kept in memory for search; default 512",
+}
+
+#: Longer names are cut off by Postgres, so that two would be one.
+_LONGEST_NAME = 63
+
+
+class Options(NamedTuple):
+    """What a URL says.
+
+    Attributes:
+        conninfo: For libpq; empty for an embedded server. May hold a password.
+        directory: Of an embedded server, absolute; None for another one.
+        schema: The schema of the tables.
+        pool: The greatest number of connections.
+        timeout: Seconds to wait for a connection or a lock.
+        read_only: Whether writing is refused.
+        cache: Bytes of vectors to keep in memory.
+        place: The store for messages, without a password.
+    """
+
+    conninfo: str
+    directory: Path | None
+    schema: str
+    pool: int
+    timeout: float
+    read_only: bool
+    cache: int
+    place: str
+
+
+def parse_url(url: str, mode: Literal["r", "rw"], *, embedded: bool) -> Options:
+    """Parse ``postgresql://user:password@host:port/database`` or ``postgresql+embedded:///directory``.
+
+    Raises:
+        InvalidURL: It is malformed, or an option is unknown or malformed.
+    """
+    rest, _, query = url.partition("?")
+    values: dict[str, str] = {}
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        if key in values:
+            raise InvalidURL(f"option {key[:40]!r} is given twice", option=key[:40])
+        values[key] = value
+    if any("\0" in text for text in (unquote(rest), *values, *values.values())):
+        raise InvalidURL("a URL holds no NUL")
+    ours = {key: values.pop(key) for key in OPTIONS if key in values}
+    directory, conninfo = None, ""
+    if embedded:
+        directory = _directory(rest)
+        if values:
+            known = ", ".join(sorted(OPTIONS))
+            raise InvalidURL(
+                f"an embedded server has no option {min(values)[:40]!r}; the options are {known}"
+            )
+    else:
+        conninfo = _conninfo(rest, values)
+    return Options(
+        conninfo,
+        directory,
+        _schema(ours.get("schema", SCHEMA)),
+        int(_number(ours, "pool", 10, 1, 10_000)),
+        _number(ours, "timeout", 30.0, 0.0, 86_400.0),
+        _choice(ours, "mode", ("rw", "ro")) == "ro" or mode == "r",
+        int(_number(ours, "cache", 512.0, 0.0, 2.0**30) * 2**20),
+        str(directory) if directory is not None else _place(conninfo),
+    )
+
+
+def _directory(rest: str) -> Path:
+    place = rest.partition("://")[2]
+    name = unquote(place[1:], errors="surrogateescape")
+    if not place.startswith("/") or not name:
+        raise InvalidURL(
+            "an embedded server lives in a directory: write postgresql+embedded:///relative or "
+            "postgresql+embedded:////absolute/path"
+        )
+    return Path(name).absolute()
+
+
+def _conninfo(rest: str, extra: dict[str, str]) -> str:
+    """What libpq takes, as keywords: the URL may have a driver's name after its scheme."""
+    try:
+        given = conninfo_to_dict(f"postgresql://{rest.partition('://')[2]}")
+        return make_conninfo(**{**given, **extra})  # type: ignore[arg-type]
+    except (psycopg.Error, ValueError):
+        # libpq's own words may quote the password.
+        unknown = [key for key in extra if not _known(key)]
+        where = f"libpq has no option {unknown[0][:40]!r}" if unknown else "it is malformed"
+        raise InvalidURL(
+            f"this is no Postgres URL: {where}; write postgresql://user:password@host:5432/database, each "
+            "special character of user and password percent-encoded"
+        ) from None
+
+
+def _known(key: str) -> bool:
+    try:
+        make_conninfo(**{key: ""})
+    except psycopg.Error:
+        return False
+    return True
+
+
+def _place(conninfo: str) -> str:
+    given = conninfo_to_dict(conninfo)
+    host = given.get("host") or given.get("hostaddr") or "localhost"
+    return f"database {given.get('dbname') or given.get('user') or 'of this user'!s} on {host}"
+
+
+def _schema(name: str) -> str:
+    if (
+        not name
+        or len(name.encode()) > _LONGEST_NAME
+        or name.startswith("pg_")
+        or name == "information_schema"
+    ):
+        raise InvalidURL(
+            f"option schema={name[:80]!r} names no schema: it has 1 to {_LONGEST_NAME} bytes, and is none of "
+            "Postgres's own",
+            option="schema",
+        )
+    return name
+
+
+def _choice(values: dict[str, str], key: str, choices: tuple[str, ...]) -> str:
+    value = values.get(key, choices[0])
+    if value not in choices:
+        raise InvalidURL(f"option {key}={value[:40]!r} is not one of {', '.join(choices)}", option=key)
+    return value
+
+
+def _number(values: dict[str, str], key: str, default: float, least: float, most: float) -> float:
+    text = values.get(key)
+    if text is None:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = least - 1
+    if not least <= number <= most:
+        raise InvalidURL(
+            f"option {key}={text[:40]!r} is no number from {least:.0f} to {most:.0f}", option=key
+        )
+    return number

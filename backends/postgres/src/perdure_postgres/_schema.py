@@ -1,0 +1,103 @@
+"""The schema of a database: telling ours from others, and creating it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import sqlalchemy as sa
+from perdure import IncompatibleStore, NotFound, Unsupported
+from perdure_sql import SCHEMA_REVISION, Physical, create_statements, sql_dialect
+from psycopg import sql
+
+from perdure_postgres._options import Options
+from perdure_postgres._pool import Connection, run
+
+__all__ = ["DIALECT", "LAYOUT", "ddl", "prepare", "revision"]
+
+#: SQLAlchemy's dialect; parameters have names, since one that is used often is then sent once.
+DIALECT = sql_dialect("postgresql.psycopg", "pyformat")
+
+#: Text compares by code point; an index entry has at most about 2,700 bytes, so long texts are indexed by hash.
+LAYOUT = Physical(
+    text=sa.Text(collation="C"), digest=lambda column: sa.func.hashtextextended(column, 0), leading=True
+)
+
+_LEAST_SERVER = 140_000
+
+#: Which tables hold bytes that were purged, until compaction rewrites them; a purge by a role that may not.
+_ERASED = "CREATE TABLE erased (ns BIGINT NOT NULL, PRIMARY KEY (ns))"
+
+
+@cache
+def ddl() -> tuple[str, ...]:
+    """The statements that create the newest schema's tables."""
+    return (*create_statements(DIALECT, LAYOUT), _ERASED)
+
+
+def prepare(connection: Connection, options: Options) -> None:
+    """See that the schema is there and of this version; it is created where the store is open for writing.
+
+    Raises:
+        NotFound: It is not there, and the store is to be read only.
+        IncompatibleStore: It is another program's, or of a newer version.
+        Unsupported: The server is too old.
+    """
+    if connection.info.server_version < _LEAST_SERVER:
+        raise Unsupported(
+            f"{options.place} is PostgreSQL {connection.info.server_version // 10_000}; it must be 14 or newer"
+        )
+    found = revision(connection, options)
+    if found is None:
+        if options.read_only:
+            raise NotFound(
+                f"{options.place} has no store in the schema {options.schema!r}; check the URL, or write to it "
+                "(mode='rw') to create it",
+                schema=options.schema,
+            )
+        _create(connection, options)
+    elif found != SCHEMA_REVISION:
+        raise IncompatibleStore(
+            f"{options.place} has the schema of revision {found!r}; this perdure-postgres knows up to "
+            f"{SCHEMA_REVISION!r}: upgrade it",
+            revision=found,
+        )
+
+
+def revision(connection: Connection, options: Options) -> str | None:
+    """The revision of the store in the schema; None where there is none, nor anything else.
+
+    Raises:
+        IncompatibleStore: The schema holds tables of another program.
+    """
+    tables = {
+        row[0]
+        for row in connection.execute(
+            "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
+            (options.schema,),
+        )
+    }
+    if not tables:
+        return None
+    if not {"alembic_version", "namespaces", "commits"} <= tables:
+        raise IncompatibleStore(
+            f"the schema {options.schema!r} of {options.place} is another program's, and was left as it is; "
+            "choose another with ?schema=",
+            schema=options.schema,
+        )
+    versions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    return ", ".join(row[0] for row in versions) or "none"
+
+
+def _create(connection: Connection, options: Options) -> None:
+    """Create the schema unless somebody else was first."""
+    with connection.transaction():
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"perdure {options.schema}",)
+        )
+        if revision(connection, options) is not None:
+            return
+        run(
+            connection,
+            [sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(options.schema)), *ddl()],
+        )
