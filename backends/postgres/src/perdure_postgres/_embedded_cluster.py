@@ -116,17 +116,22 @@ class Home:
             )
 
     def prepare(self) -> None:
-        """Make the directory where it is missing, and open the way to it for the server's user."""
+        """Make the directory where it is missing, and see to it that the server's user owns it."""
         with translated(self.directory):
             with suppress(FileExistsError):
                 self.directory.mkdir(0o700)
                 sync(self.directory.parent)
             if os.geteuid() == 0:
                 self.owner = _owner(self.directory)
-                _let_through(self.directory, self.owner)
-                _let_through(self._programs, self.owner)
                 if not (self._programs / "postgres").stat().st_mode & 0o001:
                     _open_programs(self._programs)
+
+    def open_way(self) -> None:
+        """Let the server's user reach the directory and the programs, also where somebody closed the way again."""
+        if self.owner is not None:
+            with translated(self.directory):
+                _let_through(self.directory, self.owner)
+                _let_through(self._programs, self.owner)
 
     def create(self, lock: int, until: float) -> None:
         """Create the cluster under another name, and give it its name when it is whole and on the disk.
@@ -159,6 +164,7 @@ class Home:
         It gets relative paths only: what a path holds means something to the shells that the programs use.
         """
         options: dict[str, Any] = {}
+        self.open_way()
         if self.owner is not None:
             options = {"user": self.owner[0], "group": self.owner[1], "extra_groups": ()}
         with (

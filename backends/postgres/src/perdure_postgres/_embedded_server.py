@@ -147,10 +147,12 @@ def _of(home: Home, pid: int) -> psutil.Process | None:
         return None
     try:
         process = psutil.Process(pid)
+        if process.name() != "postgres":
+            return None
         if process.status() == psutil.STATUS_ZOMBIE:
             _reap(pid)
             return None
-        if process.name() == "postgres" and os.path.samefile(process.cwd(), home.data):
+        if os.path.samefile(process.cwd(), home.data):
             return process
     except (psutil.Error, OSError):
         pass
