@@ -49,7 +49,9 @@ class Session:
     def many(self, text: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """Run a statement once for each mapping; how many rows changed."""
         statement = self.dialect.statement(text)
-        return max(0, int(self.raw.cursor().executemany(statement.sql, map(statement.bind, rows)).rowcount))
+        cursor = self.raw.cursor()
+        cursor.executemany(statement.sql, map(statement.bind, rows))
+        return max(0, int(cursor.rowcount))
 
     def stream(self, text: str, **values: Any) -> Iterator[Any]:
         """Run a statement whose answer may be large; its rows, one after the other."""

@@ -285,9 +285,10 @@ def describe_does_no_io(case: Case) -> None:
 
 
 def others_installed(target: Any) -> set[str]:
-    """The modules of the other backends that are installed."""
+    """The modules of the other backends that are installed; a module may have several backends."""
     scheme = target.template.partition("://")[0]
-    return {point.module for point in entry_points(group="perdure.backends") if point.name != scheme}
+    points = entry_points(group="perdure.backends")
+    return {point.module for point in points} - {point.module for point in points if point.name == scheme}
 
 
 #: Prints which of some modules describing a backend imported.
