@@ -1,0 +1,116 @@
+"""Fixtures: an embedded server for all tests, with a new schema for each, and processes to race and to kill."""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlencode
+
+import psycopg
+import pytest
+from perdure_postgres import embedded
+from perdure_postgres._embedded import EmbeddedServer
+from perdure_sql import SqlBackend
+
+HERE = Path(__file__).parent
+
+
+class Server:
+    """A server, where each `url` is a store that nobody else has.
+
+    Attributes:
+        conninfo: How libpq reaches it as its owner.
+        directory: Of an embedded server.
+    """
+
+    def __init__(self, conninfo: str, directory: Path) -> None:
+        self.conninfo, self.directory = conninfo, directory
+        self._numbers = count(1)
+
+    def schema(self) -> str:
+        """The name of a schema that is not there yet."""
+        return f"test_{os.getpid()}_{next(self._numbers)}"
+
+    def url(self, **options: Any) -> str:
+        """The URL of a new store, or of the one in ``schema=``, with options."""
+        options.setdefault("schema", self.schema())
+        return f"postgresql+embedded:///{self.directory}?{urlencode(options)}"
+
+    def run(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """The rows of a statement that the server's owner runs."""
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+            cursor = connection.execute(statement, values)  # type: ignore[arg-type]
+            return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture(scope="session")
+def kit() -> SimpleNamespace:
+    """What `embedded_kit.py` defines."""
+    return SimpleNamespace(**runpy.run_path(str(HERE / "embedded_kit.py")))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, kit: SimpleNamespace) -> Iterator[Server]:
+    """One embedded server for all tests that leave it running as it was."""
+    share: EmbeddedServer = kit.begin(tmp_path_factory.mktemp("postgres") / "server")
+    yield Server(share.conninfo, share.directory)
+    share.close()
+
+
+@pytest.fixture
+def url(server: Server) -> str:
+    """The URL of a new store."""
+    return server.url()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[SqlBackend]:
+    backend = embedded.open(url, "test", "rw")
+    yield backend
+    backend.close(ctx=None)
+
+
+class Workers:
+    """Processes forked, after all imports, from one server, so that each starts in a millisecond."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(HERE / "workers.py")]
+        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def _ask(self, **request: Any) -> int:
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+        return int(self._server.stdout.readline())
+
+    def start(self, job: str, **arguments: Any) -> int:
+        """Start a job of `workers.py`; its process id."""
+        return self._ask(job=job, arguments=arguments)
+
+    def wait(self, *pids: int) -> list[int]:
+        """The exit codes of processes, once they have ended."""
+        return [self._ask(wait=pid) for pid in pids]
+
+    def kill(self, pid: int) -> None:
+        """End a process at once, whatever it is doing."""
+        os.kill(pid, signal.SIGKILL)
+        assert self.wait(pid) == [-signal.SIGKILL]
+
+    def close(self) -> None:
+        """End the server."""
+        self._server.communicate()
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    server = Workers()
+    yield server
+    server.close()
