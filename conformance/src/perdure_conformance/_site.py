@@ -7,11 +7,12 @@ import shutil
 import tempfile
 import uuid
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from perdure import Description, Unsupported
+from perdure import Description, Store, Unsupported
 
 from perdure_conformance._processes import Child
 from perdure_conformance._target import Place, Target
@@ -36,6 +37,7 @@ class Site:
         self._numbers = itertools.count()
         self._root: Path | None = None
         self._shared: Place | None = None
+        self._kept: Store | None = None
 
     def word(self) -> str:
         """A word that is used once, in lower-case letters and digits.
@@ -67,7 +69,13 @@ class Site:
                 if self.target.many
                 else Place(self.target.template, self.target.plugin, self.target.wrap)
             )
+            self._keep(self._shared)
         return self._shared
+
+    def _keep(self, place: Place) -> None:
+        """Hold a handle for as long as the run lasts: an engine with a server would start one for each check."""
+        with suppress(Exception):  # whatever is wrong with opening, the checks say it
+            self._kept = Place(place.url, place.plugin).open(self.word())
 
     def close(self) -> None:
         """End the workers, drop the namespaces of a place that stays, and remove the directories.
@@ -78,6 +86,10 @@ class Site:
             for child in children:
                 child.close()
         self.workers.clear()
+        if self._kept is not None:
+            with suppress(Exception):
+                self._kept.close()
+            self._kept = None
         if self._shared is not None and not self.target.many:
             try:
                 self._drop(self._shared)
