@@ -23,7 +23,12 @@ def test_the_server_ends_with_its_last_user_and_the_data_stays(tmp_path):
     assert kit.processes(directory)
     share.close()
     assert kit.processes(directory) == []
-    assert sorted(path.name for path in directory.iterdir()) == ["data", "log", "perdure.lock", "perdure.users"]
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "data",
+        "log",
+        "perdure.lock",
+        "perdure.users",
+    ]
     again = start(directory, kit.soon(), create=False)
     assert kit.run(again, "SELECT word FROM kept") == "héllo"
     again.close()
@@ -46,7 +51,9 @@ def test_settings(tmp_path):
         "log_destination": "stderr",
     }
     assert {name: kit.run(share, f"SHOW {name}") for name in expected} == expected
-    assert kit.run(share, "SELECT array_agg(w ORDER BY w) FROM unnest('{b,B,é,z,a}'::text[]) w") == list("Babzé")
+    assert kit.run(share, "SELECT array_agg(w ORDER BY w) FROM unnest('{b,B,é,z,a}'::text[]) w") == list(
+        "Babzé"
+    )
     assert kit.run(share, "SELECT upper('é')") == "É"
     kit.run(share, "CREATE EXTENSION vector")
     assert kit.run(share, "SELECT '[3,4]'::vector <-> '[0,0]'") == 5.0

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from perdure import Busy, NotFound, PerdureError, StorageError, Unavailable
+from perdure import Busy, InvalidURL, NotFound, PerdureError, StorageError, Unavailable
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import Ping
 
@@ -87,6 +87,7 @@ class EmbeddedServer:
                         if server.ping(self.conninfo) is Ping.NO_RESPONSE:
                             server.start(self._home, until)
                 else:
+                    server.quit_if_stuck(self._home)
                     time.sleep(0.01)
             self._mark = server.mark(self._home)
 
@@ -185,11 +186,17 @@ def start(directory: Path, until: float, *, create: bool) -> EmbeddedServer:
         create: Whether to create the cluster where there is none.
 
     Raises:
+        InvalidURL: The path holds what Postgres cannot use.
         NotFound: There is no cluster, or no place for a new one.
         IncompatibleStore: There is something else, or a cluster of another version.
         Unsupported: The wheel with the server is not installed.
         Busy, StorageError, PermissionDenied: It cannot be created or started; nothing half is left.
     """
+    if any(mark in str(directory) for mark in "\0\r\n"):
+        raise InvalidURL(
+            f"the directory {str(directory)!r} has a line break or NUL in its path, which Postgres cannot use; "
+            "choose another"
+        )
     home = Home(Path(os.path.realpath(directory)))
     if not home.exists() and not create:
         raise NotFound(

