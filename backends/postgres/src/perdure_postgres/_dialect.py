@@ -6,6 +6,8 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from hashlib import blake2b
 from itertools import count, islice
 from typing import Any
 
@@ -23,9 +25,6 @@ from perdure_postgres._upkeep import integrity, reclaim, store_bytes
 
 __all__ = ["Postgres"]
 
-#: The first number of our advisory locks: "prdu".
-_OURS = 0x70726475
-
 #: Runs of a transaction that others made fail.
 _TRIES = 12
 
@@ -34,7 +33,7 @@ _COPIED = 24
 
 _STREAMED = 2_000
 
-#: Locks that each scope takes before anything is read: name of the lock, and whether it is shared. Rows of a
+#: Locks that each scope takes before anything is read: number of the lock, and whether it is shared. Rows of a
 #: branch are locked by its record.
 _LOCKS: dict[Scope, tuple[tuple[int, bool], ...]] = {
     Scope.STORE: ((0, False),),
@@ -49,6 +48,13 @@ _numbers = count()
 
 class _Unsure(psycopg.OperationalError):
     """The connection was lost while a transaction was being committed: nobody knows whether it was."""
+
+
+@lru_cache(maxsize=10_000)
+def _lock_number(schema: str, lock: int, ns: int) -> int:
+    """The number of an advisory lock: they are one to a database, which other stores and programs use as well."""
+    digest = blake2b(f"perdure\0{schema}\0{lock}\0{ns}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
 
 
 class Postgres(Dialect):
@@ -189,31 +195,34 @@ class Postgres(Dialect):
             )
         for lock, shared in _LOCKS[scope]:
             kind = "_shared" if shared else ""
-            statements.append(f"SELECT pg_advisory_xact_lock{kind}({_OURS + lock}, {ns})")
+            number = _lock_number(self._options.schema, lock, ns)
+            statements.append(f"SELECT pg_advisory_xact_lock{kind}({number})")
         run(connection, statements)
 
     def _commit(self, connection: Connection) -> None:
         try:
-            connection.execute("COMMIT")
+            done = connection.execute("COMMIT").statusmessage
         except psycopg.Error as error:
             if lost(error):
                 raise _Unsure(*error.args) from error
             raise
+        if done != "COMMIT":  # so Postgres answers where a statement of the transaction had failed
+            raise psycopg.InternalError("a failed transaction was to be committed; it was rolled back")
 
     def again(self, error: BaseException, scope: Scope, tries: int, deadline: float | None) -> bool:
-        until = time.monotonic() + self._options.timeout if deadline is None else deadline
-        if tries >= _TRIES or time.monotonic() >= until:
+        left = self._options.timeout if deadline is None else deadline - time.monotonic()
+        if tries >= _TRIES or left <= 0 or self._closed:
             return False
         if isinstance(error, errors.UniqueViolation):
             # Another transaction had the same commit id, or the same name, at the same time: it is there now.
             if error.diag.table_name not in ("commits", "branches", "checkpoints", "namespaces"):
                 return False
         elif isinstance(error, _Unsure):
-            if scope is not Scope.ROWS:  # only a commit's id tells whether it was applied
+            if scope not in (Scope.ROWS, Scope.STORE):  # a commit's id, or a name, tells whether it was applied
                 return False
         elif not (conflicts(error) or lost(error)):
             return False
-        time.sleep(min(0.002 * 2**tries, 0.5) * random.uniform(0.5, 1.0))
+        time.sleep(min(0.002 * 2**tries, 0.5, left) * random.uniform(0.5, 1.0))
         return True
 
     def close(self) -> None:
@@ -223,8 +232,8 @@ class Postgres(Dialect):
     def translate(self, error: BaseException) -> PerdureError:
         if isinstance(error, _Unsure):
             return Unavailable(
-                f"the connection to {self._options.place} was lost while the change was being committed; look "
-                "whether it is there, then try again",
+                f"the connection to {self._options.place} was lost while the change was being committed, and its "
+                "outcome is unknown: submit a commit again under its id; look whether any other change is there",
                 driver=" ".join(str(error).split()),
             )
         if lost(error):

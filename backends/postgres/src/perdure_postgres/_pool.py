@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import select
 import threading
 import time
+import weakref
+from collections import deque
 from collections.abc import Iterable
+from math import ceil
 from typing import Any
 
 import psycopg
 from perdure import Busy, Unavailable
 from psycopg import pq, sql
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg.types.string import StrBinaryDumper
-from sqlalchemy.pool import QueuePool
 
 from perdure_postgres._embedded import EmbeddedServer, start
 from perdure_postgres._options import Options
 
-__all__ = ["Connection", "Pool"]
+__all__ = ["Connection", "Pool", "run"]
 
 #: Seconds after which a connection is made anew, so that no server process grows for ever.
 _RECYCLE = 3_600
+
+#: Seconds to wait for a server to answer at first, where the URL and libpq's own settings do not say.
+_CONNECT = 10
+
+#: A network that swallows all packets is found out within a minute, on both ends.
+_KEEP_ALIVE = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 
 
 class _Cursor(psycopg.Cursor[tuple[Any, ...]]):
@@ -33,19 +48,21 @@ class _Cursor(psycopg.Cursor[tuple[Any, ...]]):
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that knows its place in the pool.
+    """A connection of the pool.
 
     Attributes:
-        lease: The pool's record of it while it is in use.
+        process: The process that made it, which alone may use it.
+        born: When it was made, of `time.monotonic`.
         written: Rows that the transaction under way put into each table.
     """
 
-    lease: Any = None
+    process: int
+    born: float
     written: dict[str, int]
 
 
 class Pool:
-    """At most `Options.pool` connections. Safe from several threads.
+    """At most `Options.pool` connections. Safe from several threads, and in forked children.
 
     Raises:
         NotFound, IncompatibleStore, StorageError: What `start` raises for an embedded server.
@@ -57,81 +74,102 @@ class Pool:
         if options.directory is not None:
             until = time.monotonic() + options.timeout
             self._server = start(options.directory, until, create=not options.read_only)
-        self._free = threading.BoundedSemaphore(options.pool)
-        self._connections = QueuePool(
-            self._connect,  # type: ignore[arg-type]
-            pool_size=options.pool,
-            max_overflow=0,
-            recycle=_RECYCLE,
-            reset_on_return=None,
-            use_lifo=True,
-        )
+        self._defaults = _defaults(options)
+        self._changed = threading.Condition()
+        self._idle: deque[Connection] = deque()
+        self._used = 0
         self._closed = False
+        _pools.add(self)
 
     def take(self, deadline: float | None = None) -> Connection:
         """A connection outside of any transaction.
 
         Raises:
             Busy: All were in use for the whole wait.
+            Unavailable: The pool is closed.
             psycopg.Error: The server cannot be reached.
         """
         wait = self._options.timeout
         if deadline is not None:
             wait = min(wait, max(0.0, deadline - time.monotonic()))
-        if not self._free.acquire(timeout=wait):
-            raise Busy(
-                f"all {self._options.pool} connections of this process to {self._options.place} were in use for "
-                f"{wait:g} s; try again, or open with a larger ?pool="
-            )
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._closed or self._used < self._options.pool, wait):
+                raise Busy(
+                    f"all {self._options.pool} connections of this process to {self._options.place} were in use "
+                    f"for {wait:.3g} s; try again, or open with a larger ?pool="
+                )
+            self._check_open()
+            self._used += 1
         try:
             return self._fresh()
         except BaseException:
-            self._free.release()
+            self._returned()
             raise
 
     def _fresh(self) -> Connection:
         while True:
-            lease = self._connections.connect()
-            connection: Any = lease.dbapi_connection
-            if not _hung_up(connection):
-                connection.lease = lease
-                return connection  # type: ignore[no-any-return]
-            lease.invalidate()
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return self._connect()
+            if not _stale(connection):
+                return connection
+            connection.close()
 
     def give(self, connection: Connection) -> None:
         """Take a connection back; one that is broken, or in the middle of something, is closed."""
-        lease, connection.lease = connection.lease, None
+        if connection.process != os.getpid():
+            _foreign.append(connection)  # the parent's, which a child got hold of when it was forked
+            return
         try:
-            if (
-                self._closed
-                or connection.closed
-                or connection.pgconn.transaction_status != pq.TransactionStatus.IDLE
-            ):
-                lease.invalidate()
+            if connection.pgconn.transaction_status == pq.TransactionStatus.IDLE:
+                self._idle.append(connection)
             else:
-                lease.close()
+                connection.close()
         finally:
-            self._free.release()
+            self._returned()
+
+    def _returned(self) -> None:
+        with self._changed:
+            self._used -= 1
+            self._changed.notify()
+            if not self._closed:
+                return
+            last = not self._used
+        self._drain(last)
 
     def failure(self) -> str | None:
         """What an embedded server died of, where it says so."""
         return self._server.failure() if self._server is not None else None
 
     def close(self) -> None:
-        """Close all connections, and give up the share in an embedded server."""
-        self._closed = True
-        self._connections.dispose()
-        if self._server is not None:
+        """Close all connections, and give up the share in an embedded server; those in use go when they come back."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            last = not self._used
+        self._drain(last)
+
+    def _drain(self, last: bool) -> None:
+        while self._idle:
+            try:
+                self._idle.pop().close()
+            except IndexError:  # another thread drains it as well
+                break
+        if last and self._server is not None:
             self._server.close()
 
-    def _connect(self) -> Connection:
+    def _check_open(self) -> None:
         if self._closed:
             raise Unavailable("the store is closed; open it again with perdure.open")
+
+    def _connect(self) -> Connection:
         conninfo, options = self._options.conninfo, self._options
         if self._server is not None:
             self._server.ensure(time.monotonic() + options.timeout)
             conninfo = self._server.conninfo
-        connection = Connection.connect(conninfo, autocommit=True, cursor_factory=_Cursor)
+        connection = Connection.connect(conninfo, autocommit=True, cursor_factory=_Cursor, **self._defaults)
+        connection.process, connection.born = os.getpid(), time.monotonic()
         connection.written = {}
         connection.prepared_max = 1_000
         # One type for all numbers and one for all texts: a statement is then planned once.
@@ -146,6 +184,37 @@ class Pool:
             connection.close()
             raise
         return connection
+
+    def _after_fork(self) -> None:
+        """The parent goes on to use its connections: the child must not say a word on them."""
+        self._changed = threading.Condition()
+        _foreign.extend(self._idle)
+        self._idle = deque()
+        self._used = 0
+
+
+#: All pools of this process, and connections that belong to its parent: they are neither used nor closed.
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+_foreign: list[Connection] = []
+
+
+def _after_fork() -> None:
+    for pool in tuple(_pools):
+        pool._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _defaults(options: Options) -> dict[str, Any]:
+    """Parameters of libpq for what the URL, the environment and a service leave open."""
+    given = conninfo_to_dict(options.conninfo)
+    if options.directory is not None or "service" in given or "PGSERVICE" in os.environ:
+        return {}
+    wanted: dict[str, Any] = dict(_KEEP_ALIVE)
+    if "PGCONNECT_TIMEOUT" not in os.environ:
+        wanted["connect_timeout"] = max(2, min(_CONNECT, ceil(options.timeout)))
+    return {name: value for name, value in wanted.items() if name not in given}
 
 
 _EXTENSION = "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
@@ -168,6 +237,11 @@ def _settings(options: Options) -> list[sql.Composable | str]:
         # An acknowledged commit is on the server's disk, whatever the server's default.
         "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
         "SET hnsw.iterative_scan = 'strict_order'",
+        # A client that is gone without a word keeps its locks no longer than this.
+        "SET tcp_keepalives_idle = 30",
+        "SET tcp_keepalives_interval = 10",
+        "SET tcp_keepalives_count = 3",
+        "SET tcp_user_timeout = 60000",
     ]
 
 
@@ -176,9 +250,9 @@ def _search_path(*schemas: str) -> sql.Composable:
     return sql.SQL("SET search_path = {}").format(sql.SQL(", ").join(map(sql.Identifier, names)))
 
 
-def _hung_up(connection: Connection) -> bool:
-    """Whether the server closed the connection while nobody used it: there is then something to read."""
-    if connection.closed:
+def _stale(connection: Connection) -> bool:
+    """Whether it is too old, or the server hung up while nobody used it: there is then something to read."""
+    if connection.closed or time.monotonic() - connection.born > _RECYCLE:
         return True
     poll = select.poll()
     poll.register(connection.pgconn.socket, select.POLLIN)
