@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import count, islice
+from itertools import count
 from typing import Any
 
 import psycopg
@@ -17,6 +17,7 @@ from perdure.kit import Lease
 from perdure_sql import Dialect, Scope, Statement
 from psycopg import errors
 
+from perdure_postgres._bulk import Figures, insert, insert_missing
 from perdure_postgres._errors import conflicts, lost, translate
 from perdure_postgres._options import Options
 from perdure_postgres._pool import Connection, Pool, run
@@ -27,9 +28,6 @@ __all__ = ["Postgres"]
 
 #: Runs of a transaction that others made fail.
 _TRIES = 12
-
-#: From so many rows on, COPY is faster than INSERT.
-_COPIED = 24
 
 _STREAMED = 2_000
 
@@ -73,6 +71,7 @@ class Postgres(Dialect):
         super().__init__(DIALECT)
         self._options = options
         self._lease = lease
+        self._figures = Figures()
         self._closed = False
         with lease.use() as pool:
             self._pool = pool
@@ -109,22 +108,10 @@ class Postgres(Dialect):
         rows: Iterable[Sequence[Any]],
         ignore: bool,
     ) -> None:
-        rows = iter(rows)
-        first = list(islice(rows, _COPIED))
-        if not first:
-            return
-        columns = ", ".join(names)
-        if len(first) < _COPIED or ignore:
-            marks = ", ".join(["%s"] * len(names))
-            conflict = " ON CONFLICT DO NOTHING" if ignore else ""
-            text = f"INSERT INTO {table} ({columns}) VALUES ({marks}){conflict}"
-            connection.cursor().executemany(text, [*first, *rows])
-            return
-        with connection.cursor().copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
-            for row in first:
-                copy.write_row(row)
-            for row in rows:
-                copy.write_row(row)
+        if ignore:
+            insert_missing(connection, table, names, list(rows))
+        else:
+            insert(connection, table, names, rows)
 
     def end_versions(
         self,
@@ -180,9 +167,13 @@ class Postgres(Dialect):
             yield connection
             self._commit(connection)
         except BaseException:
+            connection.written.clear()
             with suppress(psycopg.Error):
                 connection.execute("ROLLBACK")
             raise
+        else:
+            if connection.written:
+                self._figures.wrote(connection)
         finally:
             self._pool.give(connection)
 
