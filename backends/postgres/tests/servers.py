@@ -113,9 +113,8 @@ def start(home: Home, until: float, port: int | None = None) -> int:
     """Start the server of a cluster; the port, which is `port` or a free one."""
     while True:
         chosen = port or free_port()
-        code, output = home.run(
-            "pg_ctl", ("start", "-D", "data", "-l", "log", "-w", "-s", "-o", f"-p {chosen}"), until
-        )
+        words = ("start", "-D", home.here, "-l", "../log", "-w", "-s", "-o", f"-p {chosen}")
+        code, output = home.run("pg_ctl", words, home.data, until)
         if not code:
             return chosen
         text = (home.directory / "log").read_text(errors="replace")
@@ -125,7 +124,8 @@ def start(home: Home, until: float, port: int | None = None) -> int:
 
 def stop(home: Home, mode: str = "immediate") -> None:
     """Stop the server of a cluster; "immediate" is as if it had crashed, but takes no time."""
-    home.run("pg_ctl", ("stop", "-D", "data", "-m", mode, "-s", "-w"), time.monotonic() + _PATIENCE)
+    words = ("stop", "-D", home.here, "-m", mode, "-s", "-w")
+    home.run("pg_ctl", words, home.data, time.monotonic() + _PATIENCE)
 
 
 def free_port() -> int:
