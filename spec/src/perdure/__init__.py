@@ -33,7 +33,7 @@ from perdure._errors import (
 )
 from perdure._hooks import HistoryEvent, PersistenceBackend, hookimpl, hookspec
 from perdure._names import MAIN, Ref, check_name, format_time, link_id, now_us, parse_ref, parse_time, uuid7
-from perdure._plugins import Plugin, describe_backend, describe_backends, hook_names, open_hooks
+from perdure._plugins import Plugin, describe_backend, describe_backends, find_backend, hook_names, open_hooks
 from perdure._records import RECORDS, Link, Memory, Record, Skill, State, Trace, Vector
 from perdure._schema import INDEXED_TEXT_LIMIT, KEY_LIMIT, TABLES, Column, Row, Table
 from perdure._sinks import Options
@@ -176,6 +176,7 @@ __all__ = [
     "check_name",
     "describe_backend",
     "describe_backends",
+    "find_backend",
     "format_time",
     "hook_names",
     "hookimpl",

@@ -31,6 +31,7 @@ __all__ = [
     "WrapperSpec",
     "describe_backend",
     "describe_backends",
+    "find_backend",
     "hook_names",
     "load",
     "manager",
@@ -137,6 +138,22 @@ def describe_backends() -> dict[str, Description | PerdureError]:
     return result
 
 
+def find_backend(url: str) -> Plugin:
+    """The plugin of the backend that a URL's scheme names, for what it offers beside `perdure.open`.
+
+    Raises:
+        InvalidURL: It is no store URL, or no such backend is installed.
+        PluginError: The backend fails to load.
+    """
+    _check_url(url)
+    return load(BACKENDS, url.partition("://")[0])  # type: ignore[no-any-return]
+
+
+def _check_url(url: str) -> None:
+    if not isinstance(url, str) or "://" not in url:
+        raise InvalidURL(f"{shown(url)} is no store URL; write it like sqlite:///agent.db or memory://")
+
+
 def open_backend(
     url: str,
     namespace: str,
@@ -146,11 +163,9 @@ def open_backend(
     plugin: Plugin | None = None,
 ) -> tuple[object, Description]:
     """Open the backend that the URL's scheme, or else `plugin`, names, inside its wrappers (the last is outermost)."""
-    if not isinstance(url, str) or "://" not in url:
-        raise InvalidURL(f"{shown(url)} is no store URL; write it like sqlite:///agent.db or memory://")
-    scheme = url.partition("://")[0]
+    _check_url(url)
     if plugin is None:
-        plugin = load(BACKENDS, scheme)
+        plugin = load(BACKENDS, url.partition("://")[0])
     elif not (callable(getattr(plugin, "describe", None)) and callable(getattr(plugin, "open", None))):
         raise PluginError(f"{type(plugin).__name__} is no backend plugin: it needs describe() and open()")
     # Wrappers are looked up first, so that a misspelled one leaves no store open.

@@ -4,6 +4,7 @@ An engine supplies a `Dialect`, opens a `Database` over it, and hands out `SqlBa
 """
 
 from perdure_sql._backend import SqlBackend, open_namespace
+from perdure_sql._care import Progress, Revision, SchemaCare
 from perdure_sql._database import Database, Session
 from perdure_sql._dialect import Dialect, Scope, Statement, sql_dialect
 from perdure_sql._tables import OPEN, SCHEMA_REVISION, SCHEMA_VERSION, Physical, create_statements, metadata
@@ -15,6 +16,9 @@ __all__ = [
     "Database",
     "Dialect",
     "Physical",
+    "Progress",
+    "Revision",
+    "SchemaCare",
     "Scope",
     "Session",
     "SqlBackend",

@@ -49,7 +49,7 @@ from perdure_sql._database import Database, Session
 from perdure_sql._dialect import Scope
 from perdure_sql._history import History
 from perdure_sql._ingest import Ingester
-from perdure_sql._places import Place, place
+from perdure_sql._places import Place, head, place
 from perdure_sql._purge import forget_picks, purge
 from perdure_sql._query import Queries, read_counters
 from perdure_sql._rows import RowReader
@@ -164,6 +164,11 @@ class SqlBackend:
     @hookimpl
     @_guarded
     def resolve(self, ctx: Context, ref: Ref) -> Point:
+        if ref.seq is None and ref.time is None and ref.commit is None:
+            with self._database.reading() as session:
+                found = head(session, self._ns, ref.name)
+            if found is not None:
+                return found
         with self._database.snapshot() as session:
             return place(session, self._ns, ref).point
 

@@ -35,8 +35,9 @@ __all__ = ["Committer", "Writer", "insert_commit", "load_spaces", "store_chunks"
 
 _BRANCH = """
 SELECT b.no, b.id, b.name, b.parent, b.fork_seq, b.head_seq, b.head_commit, b.head_time, b.flat, b.floor, b.created_at,
-       n.space_epoch
-FROM branches b JOIN namespaces n ON n.no = b.ns WHERE b.ns = :ns AND b.name = :name"""
+       n.space_epoch, c.no
+FROM branches b JOIN namespaces n ON n.no = b.ns LEFT JOIN commits c ON c.ns = b.ns AND c.id = :id
+WHERE b.ns = :ns AND b.name = :name"""
 
 _INSERT_COMMIT = (
     f"INSERT INTO commits ({', '.join(RECORDS['commits'])}) "
@@ -137,14 +138,14 @@ class Committer:
     def commit(self, session: Session, request: CommitRequest, author: str) -> Committed:
         """Apply a request inside the caller's write transaction, which an error must roll back."""
         ns = self._ns
-        branch = session.one(_BRANCH + session.dialect.lock_rows, ns=ns, name=request.branch)
+        branch = session.one(_BRANCH + session.dialect.lock_rows, ns=ns, name=request.branch, id=request.id)
         if branch is None:
             raise NotFound(
                 f"there is no branch {request.branch!r}; create it with store.branch", branch=request.branch
             )
         number, branch_id, _, parent, _, head_seq, head_commit, head_time, flat = branch[:9]
-        replay = session.one(f"{COMMITS} AND c.id = :id", ns=ns, id=request.id)
-        if replay is not None:
+        if branch[12] is not None:
+            replay = session.one(f"{COMMITS} AND c.id = :id", ns=ns, id=request.id)
             return _replayed(commit_of(replay[0], replay[1:]))
         expected = request.expect_head
         if (expected is None or isinstance(expected, str)) and expected != head_commit:
@@ -173,16 +174,15 @@ class Committer:
         commit_no: int | None = None
         for writes in apply(request, heads, spaces, time):
             if commit_no is None:
-                commit_no = insert_commit(session, ns, number, commit)
+                commit_no = _record(session, ns, branch[:11], commit)
             put, dropped = self._write(session, number, commit.seq, commit_no, writes, heads, shadows)
             written += put
             deleted += dropped
         if commit_no is None:
             if not request.force:
                 return Committed(None, Point(branch_id, head_seq, head_commit, head_time))
-            insert_commit(session, ns, number, commit)
+            _record(session, ns, branch[:11], commit)
         store_chunks(session, ns, request.chunks)
-        update_head(session, ns, branch[:11], commit)
         return Committed(commit, Point(branch_id, commit.seq, commit.id, time), written, deleted)
 
     def _write(
@@ -220,20 +220,38 @@ def insert_commit(session: Session, ns: int, branch: int, commit: Commit) -> int
     return session.run_with(_INSERT_COMMIT, dict(zip(RECORDS["commits"], cells, strict=True))).fetchone()[0]  # type: ignore[no-any-return]
 
 
+_MOVE = (
+    "UPDATE branches SET head_seq = :head_seq, head_commit = :head_id, head_time = :head_time, hash = :head_hash "
+    "WHERE ns = :ns AND no = :head_no"
+)
+
+
 def update_head(session: Session, ns: int, branch: Sequence[Any], commit: Commit) -> None:
     """Move a branch, given as its record from ``no`` to ``created_at``, to a commit."""
+    session.run_with(_MOVE, _moved(ns, branch, commit))
+
+
+def _moved(ns: int, branch: Sequence[Any], commit: Commit) -> dict[str, Any]:
     no, id_, name, parent, fork, _, _, _, flat, floor, created = branch[:11]
     cells = (ns, no, id_, name, parent, fork, commit.seq, commit.id, commit.time, flat, floor, created)
-    session.run(
-        "UPDATE branches SET head_seq = :seq, head_commit = :id, head_time = :time, hash = :hash "
-        "WHERE ns = :ns AND no = :no",
-        seq=commit.seq,
-        id=commit.id,
-        time=commit.time,
-        hash=record_hash("branches", cells),
-        ns=ns,
-        no=no,
-    )
+    return {
+        "head_seq": commit.seq,
+        "head_id": commit.id,
+        "head_time": commit.time,
+        "head_hash": record_hash("branches", cells),
+        "ns": ns,
+        "head_no": no,
+    }
+
+
+def _record(session: Session, ns: int, branch: Sequence[Any], commit: Commit) -> int:
+    """Record a commit and move its branch to it; its number."""
+    if not session.dialect.writes_nest:
+        update_head(session, ns, branch, commit)
+        return insert_commit(session, ns, branch[0], commit)
+    cells = dict(zip(RECORDS["commits"], commit_cells(ns, branch[0], commit, now_us()), strict=True))
+    text = f"WITH moved AS ({_MOVE}) {_INSERT_COMMIT}"
+    return session.run_with(text, {**cells, **_moved(ns, branch, commit)}).fetchone()[0]  # type: ignore[no-any-return]
 
 
 def load_spaces(session: Session, ns: int) -> dict[str, Space]:

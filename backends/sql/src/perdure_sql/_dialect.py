@@ -94,6 +94,8 @@ class Dialect(ABC):
     lock_rows: str = ""
     #: Whether an index has nulls after all else, so that only rows without null can be read from it backwards.
     nulls_high: bool = False
+    #: Whether a statement may have others that write inside.
+    writes_nest: bool = False
     #: Up to so many keys, a statement for each is faster than one that joins a list of keys.
     few: int = 12
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from perdure import At, CorruptStore, HistoryExpired, NotFound, Point, Ref, format_time
 
@@ -10,7 +10,18 @@ from perdure_sql._codec import commit_of
 from perdure_sql._database import Session
 from perdure_sql._tables import OPEN
 
-__all__ = ["BRANCHES", "COMMITS", "Arm", "Place", "branch_number", "pinned", "place"]
+__all__ = [
+    "BRANCHES",
+    "COMMITS",
+    "STANDS",
+    "Arm",
+    "Place",
+    "Seen",
+    "branch_number",
+    "head",
+    "pinned",
+    "place",
+]
 
 _HEAD = """
 SELECT b.no, b.id, b.name, b.parent, b.fork_seq, b.head_seq, b.head_commit, b.head_time, b.floor,
@@ -103,6 +114,12 @@ def place(session: Session, ns: int, at: At) -> Place:
         return _at_time(session, ns, branch, at.time, at)
     assert at.seq is not None
     return _at(session, ns, branch, _nearest(session, ns, branch, at.seq))
+
+
+def head(session: Session, ns: int, name: str) -> Point | None:
+    """The head of a branch, in one statement; None where there is no such branch."""
+    branch = _load(session, ns, _BY_NAME, name)
+    return None if branch is None else branch.head
 
 
 def _load(session: Session, ns: int, text: str, value: str | int) -> _Branch | None:
@@ -207,6 +224,42 @@ def _fork_time(session: Session, ns: int, branch: _Branch) -> int:
     parent = _load(session, ns, _BY_NO, branch.parent)
     assert parent is not None
     return _nearest(session, ns, parent, branch.fork).time
+
+
+#: That a place which was seen before can be read as it was: its branch is there, the point lies in the kept
+#: window, and nothing was compacted or purged since. It has the parameters of `Seen.params`.
+STANDS = (
+    "EXISTS (SELECT 1 FROM branches b JOIN namespaces n ON n.no = b.ns WHERE b.ns = :ns AND b.no = :b0 "
+    "AND b.id = :seen_id AND b.floor <= :u0 AND b.head_seq >= :u0 AND n.purge_epoch = :seen_epoch)"
+)
+
+
+class Seen:
+    """Places that were read, so that later points of the same branches need no look-up first. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, Place] = {}
+
+    def note(self, where: Place) -> None:
+        """Remember a place."""
+        if len(self._places) > 1_000:
+            self._places.clear()
+        self._places[where.point.branch] = where
+
+    def at(self, at: At) -> Place | None:
+        """The place of a point, if it is no older than one that was seen; to be read where `STANDS` holds."""
+        if not isinstance(at, Point):
+            return None
+        known = self._places.get(at.branch)
+        # From its fork on, all points of a branch see the same of its ancestors.
+        if known is None or known.arms[0].ancestor != known.branch or at.seq < known.point.seq:
+            return None
+        return known._replace(point=at, arms=(Arm(known.branch, at.seq), *known.arms[1:]))
+
+    @staticmethod
+    def params(where: Place) -> dict[str, Any]:
+        """What `STANDS` needs beside the parameters of the arms."""
+        return {"seen_id": where.point.branch, "seen_epoch": where.epoch}
 
 
 def pinned(session: Session, ns: int, branch: int, seq: int) -> bool:

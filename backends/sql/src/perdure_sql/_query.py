@@ -17,7 +17,7 @@ from perdure_sql._arms import Phase, after, arm_params, arms_sql, from_the_start
 from perdure_sql._codec import columns, decoder, key_text
 from perdure_sql._database import Database, Session
 from perdure_sql._filter import Pushed, push
-from perdure_sql._places import Arm, Place, place
+from perdure_sql._places import STANDS, Arm, Place, Seen, place
 
 __all__ = ["Plan", "Queries", "read_counters"]
 
@@ -46,6 +46,7 @@ class Queries:
     def __init__(self, database: Database, ns: int) -> None:
         self._database = database
         self._ns = ns
+        self._seen = Seen()
         self.plan: Callable[[Table, Filter | None], Plan] = lru_cache(maxsize=256)(self._plan)
 
     def _plan(self, table: Table, where: Filter | None) -> Plan:
@@ -93,13 +94,16 @@ class Queries:
     def _pages(self, query: Query, at: At, size: int) -> Iterator[list[Row]]:
         table = TABLES[query.table]
         plan = self.plan(table, query.where)
-        return _Reader(self._database, self._ns, table, query, plan, at).pages(size)
+        return _Reader(self._database, self._ns, table, query, plan, at, self._seen).pages(size)
 
 
 class _Reader:
     """One query at one place. Holds no session between pages."""
 
-    def __init__(self, database: Database, ns: int, table: Table, query: Query, plan: Plan, at: At) -> None:
+    def __init__(
+        self, database: Database, ns: int, table: Table, query: Query, plan: Plan, at: At, seen: Seen
+    ) -> None:
+        self._seen = seen
         self._database = database
         self._ns = ns
         self._table = table
@@ -129,12 +133,7 @@ class _Reader:
                 place(session, self._ns, self._at_place)
         while left is None or left > 0:
             page = size if left is None else min(left, _PAGE) if exact else max(size, min(4 * left, _PAGE))
-            # Each page resolves the place anew, in the snapshot that it reads: compaction may move rows.
-            with self._database.snapshot() as session:
-                where = place(session, self._ns, self._at_place)
-                self._at_place = where.point
-                rows = self._read(session, where, position, page)
-                kept = rows if exact else self._matching(session, rows)
+            rows, kept = self._page(position, page)
             if left is not None:
                 kept = kept[:left]
                 left -= len(kept)
@@ -145,6 +144,29 @@ class _Reader:
             last = rows[-1]
             position = tuple(last[i] for i in self._at)
             size = min(2 * size, _PAGE)
+
+    def _page(self, position: Sequence[Any] | None, size: int) -> tuple[list[Row], list[Row]]:
+        """The rows after a position, and those of them that match."""
+        where = self._seen.at(self._at_place)
+        if where is not None:
+            with self._database.reading() as session:
+                rows = self._read(session, where, position, size, f" AND {STANDS}")
+                if len(rows) == size or self._stands(session, where):
+                    return rows, self._kept(session, rows)
+        # Compaction may have moved rows, so the place is looked up in the snapshot that is read.
+        with self._database.snapshot() as session:
+            where = place(session, self._ns, self._at_place)
+            self._at_place = where.point
+            self._seen.note(where)
+            rows = self._read(session, where, position, size, "")
+            return rows, self._kept(session, rows)
+
+    def _stands(self, session: Session, where: Place) -> bool:
+        params = {**arm_params(self._ns, where.arms[:1]), **self._seen.params(where)}
+        return bool(session.run_with(f"SELECT 1 WHERE {STANDS}", params).fetchone())
+
+    def _kept(self, session: Session, rows: list[Row]) -> list[Row]:
+        return rows if self._plan.recheck is None else self._matching(session, rows)
 
     def _project(self, row: Row) -> Row:
         assert self._wanted is not None
@@ -165,7 +187,9 @@ class _Reader:
         """The row with every column in its place; those that the filter does not read are null."""
         return row if self._full is None else tuple(None if i is None else row[i] for i in self._full)
 
-    def _read(self, session: Session, where: Place, position: Sequence[Any] | None, limit: int) -> list[Row]:
+    def _read(
+        self, session: Session, where: Place, position: Sequence[Any] | None, limit: int, guard: str
+    ) -> list[Row]:
         query, table = self._query, self._table
         if position is not None:
             phases = after(table, query.order, position)
@@ -175,16 +199,18 @@ class _Reader:
             phases = [Phase("", {}, False)]
         rows: list[Row] = []
         for phase in phases:
-            rows += self._phase(session, where, phase, limit - len(rows))
+            rows += self._phase(session, where, phase, limit - len(rows), guard)
             if len(rows) >= limit:
                 break
         return rows
 
-    def _phase(self, session: Session, where: Place, phase: Phase, limit: int) -> list[Row]:
+    def _phase(self, session: Session, where: Place, phase: Phase, limit: int, guard: str) -> list[Row]:
         arms = where.arms
-        conditions = _conditions(self._plan) + (f" AND {phase.sql}" if phase.sql else "")
+        conditions = _conditions(self._plan) + (f" AND {phase.sql}" if phase.sql else "") + guard
         texts = arms_sql(self._table, columns(self._names), arms, conditions)
         params = {**arm_params(self._ns, arms), **self._plan.pushed.params, **phase.params, "limit": limit}
+        if guard:
+            params.update(self._seen.params(where))
         order = order_sql(self._table, self._query.order, phase.sure)
         groups = [
             list(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from importlib.metadata import version
 from typing import Literal
 from urllib.parse import quote
@@ -12,11 +14,13 @@ from perdure import (
     SPEC_VERSION,
     CorruptStore,
     Description,
+    IncompatibleStore,
+    PermissionDenied,
     Support,
     Unsupported,
     check_name,
 )
-from perdure_sql import SCHEMA_VERSION, Database, SqlBackend, open_namespace
+from perdure_sql import SCHEMA_VERSION, Database, Progress, Revision, SqlBackend, open_namespace
 
 from perdure_sqlite._dialect import SQLite
 from perdure_sqlite._errors import translate
@@ -66,6 +70,43 @@ class SQLitePlugin:
             return _open(options, namespace)
         except (sqlite3.Error, UnicodeError) as error:
             raise translate(error, options.path) from error
+
+    def schema_diff(self, url: str) -> list[str]:
+        """As `perdure_sql.SchemaCare` says."""
+        from perdure_sqlite._drift import mending  # noqa: PLC0415 - seldom wanted
+
+        with _existing(parse_url(url, "r")) as connection:
+            stored = connection.execute("PRAGMA user_version").fetchone()[0]
+            if stored < SCHEMA_VERSION:
+                raise IncompatibleStore(
+                    f"the store has schema version {stored}, and this version {SCHEMA_VERSION}; run perdure schema "
+                    "upgrade first",
+                    version=stored,
+                )
+            return mending(connection)
+
+    def schema_upgrade(self, url: str, *, dry_run: bool, progress: Progress | None = None) -> list[Revision]:
+        """As `perdure_sql.SchemaCare` says; a file is created by `open` only."""
+        from perdure_sqlite._upgrade import missing, upgrade_file  # noqa: PLC0415 - alembic is slow to import
+
+        options = parse_url(url, "r" if dry_run else "rw")
+        if options.read_only and not dry_run:
+            raise PermissionDenied("?mode=ro opens the store read-only; leave it out to upgrade")
+        with _existing(options) as connection:
+            if dry_run:
+                return missing(connection)
+            return upgrade_file(connection, time.monotonic() + options.timeout, progress)
+
+
+@contextmanager
+def _existing(options: Options) -> Iterator[sqlite3.Connection]:
+    """A connection to a store that is there, whatever its tables are like."""
+    inspect(options.path, read_only=True)
+    try:
+        with closing(_read_only(options) if options.read_only else _raw(options, "rw")) as connection:
+            yield connection
+    except (sqlite3.Error, UnicodeError) as error:
+        raise translate(error, options.path) from error
 
 
 def _open(options: Options, namespace: str) -> SqlBackend:

@@ -9,12 +9,23 @@ import time
 from contextlib import closing
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from perdure import Busy, CorruptStore, IncompatibleStore, NotFound, Problem, StorageError
 from perdure_sql import SCHEMA_VERSION, create_statements, sql_dialect
 
-__all__ = ["APPLICATION_ID", "begin_immediate", "create", "ddl", "inspect", "schema_problems", "write_ahead"]
+__all__ = [
+    "APPLICATION_ID",
+    "Difference",
+    "begin_immediate",
+    "create",
+    "ddl",
+    "differences",
+    "inspect",
+    "schema_problems",
+    "write_ahead",
+]
 
 #: "prdu": marks the file as a perdure store, in SQLite's own header field for that.
 APPLICATION_ID = 0x70726475
@@ -185,29 +196,52 @@ def write_ahead(connection: sqlite3.Connection, until: float) -> None:
         time.sleep(0.005)
 
 
-def schema_problems(connection: sqlite3.Connection, where: str) -> list[Problem]:
-    """Differences between the schema in the file and the one that this version creates."""
-    query = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+class Difference(NamedTuple):
+    """Something whose definition in the file is not the one that this version creates.
+
+    Attributes:
+        kind: "table", "index", "view" or "trigger".
+        name: Its name.
+        expected: Its definition in this version; None where it has none.
+        actual: Its definition in the file; None where it has none.
+    """
+
+    kind: str
+    name: str
+    expected: str | None
+    actual: str | None
+
+
+def differences(connection: sqlite3.Connection) -> list[Difference]:
+    """Where the schema in the file is not the one that this version creates; tables before indexes."""
+    query = "SELECT name, type, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
     with closing(sqlite3.connect(":memory:")) as fresh:
         for statement in ddl():
             fresh.execute(statement)
-        expected = {name: _plain(sql) for name, sql in fresh.execute(query)}
-    actual = {name: _plain(sql) for name, sql in connection.execute(query)}
-    problems = [
+        expected = {name: (kind, sql) for name, kind, sql in fresh.execute(query)}
+    actual = {name: (kind, sql) for name, kind, sql in connection.execute(query)}
+    found = []
+    for name in sorted(expected.keys() | actual.keys()):
+        wanted, there = expected.get(name), actual.get(name)
+        if wanted is None or there is None or _plain(wanted[1]) != _plain(there[1]):
+            kind = (wanted or there or ("",))[0]
+            found.append(Difference(kind, name, wanted and wanted[1], there and there[1]))
+    return sorted(found, key=lambda each: each.kind != "table")
+
+
+def schema_problems(connection: sqlite3.Connection, where: str) -> list[Problem]:
+    """Differences between the schema in the file and the one that this version creates."""
+    return [
         Problem(
             "error",
             "schema",
-            f"{where}:{name}",
-            f"the definition of {name!r} is not the one this version creates",
+            f"{where}:{each.name}",
+            f"the definition of {each.name!r} is not the one this version creates; see perdure schema diff",
         )
-        for name in sorted(expected)
-        if actual.get(name) != expected[name]
+        if each.expected is not None
+        else Problem("warning", "schema", f"{where}:{each.name}", f"{each.name!r} is not part of the schema")
+        for each in differences(connection)
     ]
-    problems += [
-        Problem("warning", "schema", f"{where}:{name}", f"{name!r} is not part of the schema")
-        for name in sorted(actual.keys() - expected.keys())
-    ]
-    return problems
 
 
 def _plain(sql: str) -> str:
