@@ -57,6 +57,12 @@ def kit() -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
+def servers() -> SimpleNamespace:
+    """What `servers.py` defines."""
+    return SimpleNamespace(**runpy.run_path(str(HERE / "servers.py")))
+
+
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, kit: SimpleNamespace) -> Iterator[Server]:
     """One embedded server for all tests that leave it running as it was."""
     share: EmbeddedServer = kit.begin(tmp_path_factory.mktemp("postgres") / "server")
