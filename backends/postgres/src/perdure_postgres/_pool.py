@@ -16,6 +16,7 @@ import psycopg
 from perdure import Busy, Unavailable
 from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.array import ListBinaryDumper
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg.types.string import StrBinaryDumper
 
@@ -175,6 +176,8 @@ class Pool:
         # One type for all numbers and one for all texts: a statement is then planned once.
         connection.adapters.register_dumper(int, Int8BinaryDumper)
         connection.adapters.register_dumper(str, StrBinaryDumper)
+        # In text, a list would have the type of the first one in the same statement, be it too small.
+        connection.adapters.register_dumper(list, ListBinaryDumper)
         try:
             run(connection, _settings(options))
             extension = connection.execute(_EXTENSION).fetchone()
