@@ -65,6 +65,7 @@ class Postgres(Dialect):
     driver_error = psycopg.Error
     lock_rows = " FOR UPDATE OF b"
     nulls_high = True
+    writes_nest = True
     few = 1
 
     def __init__(self, options: Options, lease: Lease[Pool]) -> None:

@@ -65,6 +65,7 @@ class Writer:
         writes: Sequence[tuple[Key, Row | None]],
         own: Mapping[Key, int],
         overrides: bool,
+        spaces: Mapping[str, Space],
     ) -> None:
         """Close the branch's own current versions, whose `from_seq` `own` has, and insert the new ones."""
         ns, branch = where
@@ -83,7 +84,11 @@ class Writer:
             else (ns, branch, seq, OPEN, 1, commit, row_hash(None), *key, *blank)
             for key, row in writes
         )
-        self._dialect.insert_many(session.raw, self.table.name, self._names, versions, False)
+        rows: Iterable[Sequence[Any]] = versions
+        extra = self._dialect.derived.get(self.table.name, ())
+        if extra:
+            rows = self._dialect.derive(session.raw, self.table, spaces, versions)
+        self._dialect.insert_many(session.raw, self.table.name, [*self._names, *extra], rows, False)
         if overrides:
             hiding = [(ns, *key, branch, seq) for key, _ in writes if key not in own]
             self._dialect.insert_many(session.raw, f"{self.table.name}_overrides", self._hiding, hiding, True)
@@ -175,7 +180,7 @@ class Committer:
         for writes in apply(request, heads, spaces, time):
             if commit_no is None:
                 commit_no = _record(session, ns, branch[:11], commit)
-            put, dropped = self._write(session, number, commit.seq, commit_no, writes, heads, shadows)
+            put, dropped = self._write(session, number, commit.seq, commit_no, writes, heads, shadows, spaces)
             written += put
             deleted += dropped
         if commit_no is None:
@@ -194,11 +199,12 @@ class Committer:
         writes: list[Write],
         heads: _Heads,
         overrides: bool,
+        spaces: Mapping[str, Space],
     ) -> tuple[int, int]:
         for name, group in groupby(writes, key=lambda write: write.table):
             cells = [(write.key, write.row) for write in group]
             own = heads.own.get(name, {})
-            self._writers[name].write(session, (self._ns, branch), seq, commit_no, cells, own, overrides)
+            self._writers[name].write(session, (self._ns, branch), seq, commit_no, cells, own, overrides, spaces)
             for key, _ in cells:  # each row comes once, so that a streamed batch is not held
                 own.pop(key, None)
         deleted = sum(write.row is None for write in writes)

@@ -13,11 +13,14 @@ from contextlib import AbstractContextManager
 from enum import Enum, auto
 from functools import cache, lru_cache
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from perdure import Key, PerdureError, Problem, Table
+from perdure import Key, PerdureError, Problem, Space, Table
 from sqlalchemy.dialects import registry
+
+if TYPE_CHECKING:
+    from perdure_sql._nearest import VectorIndex
 
 __all__ = ["Dialect", "Scope", "Statement", "sql_dialect"]
 
@@ -98,6 +101,10 @@ class Dialect(ABC):
     writes_nest: bool = False
     #: Up to so many keys, a statement for each is faster than one that joins a list of keys.
     few: int = 12
+    #: Table → columns that the engine derives from a row's own, for itself.
+    derived: Mapping[str, tuple[str, ...]] = {}
+    #: The engine's index for approximate search, where it has one.
+    vectors: VectorIndex | None = None
 
     def __init__(self, sqlalchemy: sa.Dialect) -> None:
         self._sqlalchemy = sqlalchemy
@@ -160,6 +167,19 @@ class Dialect(ABC):
         connection.cursor().executemany(
             f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks}){conflict}", rows
         )
+
+    def derive(
+        self, connection: Any, table: Table, spaces: Mapping[str, Space], rows: Iterable[Sequence[Any]]
+    ) -> Iterable[Sequence[Any]]:
+        """Rows with the cells of the `derived` columns, for `insert_many`.
+
+        Args:
+            connection: Inside a write transaction.
+            table: Which of the six, with derived columns.
+            spaces: All of the namespace, by name.
+            rows: Versions: the bookkeeping of `VERSION_COLUMNS`, then the row's own columns.
+        """
+        return rows
 
     def end_versions(
         self,
