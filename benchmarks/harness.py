@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,12 @@ def compare(
     )
 
 
+def timed(call: Callable[[], T]) -> tuple[T, float]:
+    """What a function returns, and the seconds that it took."""
+    start = time.perf_counter()
+    return call(), time.perf_counter() - start
+
+
 def _time(call: Callable[[], object], calls: int) -> float:
     start = time.perf_counter()
     for _ in range(calls):
@@ -75,22 +84,29 @@ def _time(call: Callable[[], object], calls: int) -> float:
     return (time.perf_counter() - start) / calls * 1e6
 
 
-def show(lines: Iterable[Line], console: Console) -> None:
-    """Print the lines as a table."""
-    table = Table(title="perdure beside the raw driver (median, microseconds per call)")
+def show(engine: str, lines: Iterable[Line], console: Console) -> None:
+    """Print the lines of an engine as a table."""
+    table = Table(
+        title=f"perdure on {engine} beside the raw driver (median, least to most; microseconds per call)"
+    )
     for heading in ("work", "perdure", "raw", "ratio", "at most", ""):
         table.add_column(heading, justify="left" if heading == "work" else "right")
     for line in lines:
         limit = "" if line.limit is None else f"{line.limit:g}×"
         verdict = "" if line.limit is None else ("ok" if line.met else "MISSED")
-        table.add_row(
-            line.name, f"{line.ours:,.1f}", f"{line.raw:,.1f}", f"{line.ratio:.2f}×", limit, verdict
-        )
+        ours = f"{line.ours:,.0f} ({line.ours_min:,.0f} to {line.ours_max:,.0f})"
+        raw = f"{line.raw:,.0f} ({line.raw_min:,.0f} to {line.raw_max:,.0f})"
+        table.add_row(line.name, ours, raw, f"{line.ratio:.2f}×", limit, verdict)
         if line.note:
             table.add_row(f"  {line.note}", "", "", "", "", "", style="dim")
     console.print(table)
 
 
-def save(lines: Iterable[Line], path: Path) -> None:
-    """Write the lines as JSON, with their ratios."""
-    path.write_text(json.dumps([{**asdict(line), "ratio": line.ratio} for line in lines], indent=1) + "\n")
+def save(results: Mapping[str, Iterable[Line]], path: Path) -> None:
+    """Write the lines of each engine as JSON, with their ratios."""
+    found = [
+        {"engine": engine, **asdict(line), "ratio": line.ratio}
+        for engine, lines in results.items()
+        for line in lines
+    ]
+    path.write_text(json.dumps(found, indent=1) + "\n")

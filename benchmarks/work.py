@@ -13,10 +13,9 @@ KINDS = ("error_pattern", "procedure", "episode", "insight")
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def memories(count: int, prefix: str = "m", seed: int = 7) -> list[Memory]:
-    """Memories with about 300 bytes of JSON content each."""
-    random = np.random.default_rng(seed)
-    importance = random.random(count)
+def memories(count: int, prefix: str = "m", seed: int = 7, start: int = 0) -> list[Memory]:
+    """Memories with about 300 bytes of JSON content each, numbered from `start`."""
+    importance = np.random.default_rng(seed).random(start + count)
     return [
         Memory(
             id=f"{prefix}{i:08d}",
@@ -33,7 +32,7 @@ def memories(count: int, prefix: str = "m", seed: int = 7) -> list[Memory]:
             created_at=MOMENT,
             updated_at=MOMENT,
         )
-        for i in range(count)
+        for i in range(start, start + count)
     ]
 
 
@@ -53,3 +52,11 @@ def content(i: int) -> dict[str, Any]:
 def vectors(count: int, dim: int, seed: int = 11) -> NDArray[np.float32]:
     """Random directions: the worst case for an approximate index, and no help for an exact one."""
     return np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
+
+
+def low_rank(count: int, dim: int, seed: int = 11) -> NDArray[np.float32]:
+    """Directions near a space of 16 dimensions, with some noise: more like what embedding models give."""
+    random = np.random.default_rng(seed)
+    basis = np.random.default_rng(5).standard_normal((16, dim))
+    found = random.standard_normal((count, 16)) @ basis + 0.3 * random.standard_normal((count, dim))
+    return found.astype(np.float32)
