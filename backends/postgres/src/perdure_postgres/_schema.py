@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import cache
 
 import sqlalchemy as sa
-from perdure import IncompatibleStore, NotFound, Unsupported
+from perdure import IncompatibleStore, NotFound, PermissionDenied, Unsupported
 from perdure_sql import SCHEMA_REVISION, Physical, create_statements, sql_dialect
 from psycopg import sql
 
 from perdure_postgres._options import Options
 from perdure_postgres._pool import Connection, run
 
-__all__ = ["DIALECT", "LAYOUT", "ddl", "prepare", "revision"]
+__all__ = ["DIALECT", "LAYOUT", "ddl", "lock_schema", "outdated", "prepare", "revision"]
 
 #: SQLAlchemy's dialect; parameters have names, since one that is used often is then sent once.
 DIALECT = sql_dialect("postgresql.psycopg", "pyformat")
@@ -39,7 +39,8 @@ def prepare(connection: Connection, options: Options) -> None:
 
     Raises:
         NotFound: It is not there, and the store is to be read only.
-        IncompatibleStore: It is another program's, or of a newer version.
+        IncompatibleStore: It is another program's, or of another revision: an older one is not upgraded here,
+            since others may have it open.
         Unsupported: The server is too old.
     """
     if connection.info.server_version < _LEAST_SERVER:
@@ -56,11 +57,20 @@ def prepare(connection: Connection, options: Options) -> None:
             )
         _create(connection, options)
     elif found != SCHEMA_REVISION:
-        raise IncompatibleStore(
-            f"{options.place} has the schema of revision {found!r}; this perdure-postgres knows up to "
-            f"{SCHEMA_REVISION!r}: upgrade it",
-            revision=found,
+        raise IncompatibleStore(outdated(options, found), revision=found)
+
+
+def outdated(options: Options, found: str) -> str:
+    """What to do about a store of another revision."""
+    if found.isdecimal() and found < SCHEMA_REVISION:
+        return (
+            f"{options.place} has the schema of the older revision {found!r}; when no older version has it open, "
+            "bring it up to date with perdure schema upgrade"
         )
+    return (
+        f"{options.place} has the schema of revision {found!r}; this perdure-postgres knows up to "
+        f"{SCHEMA_REVISION!r}: install a newer one"
+    )
 
 
 def revision(connection: Connection, options: Options) -> str | None:
@@ -68,6 +78,7 @@ def revision(connection: Connection, options: Options) -> str | None:
 
     Raises:
         IncompatibleStore: The schema holds tables of another program.
+        PermissionDenied: This role may not look into it.
     """
     tables = {
         row[0]
@@ -79,6 +90,14 @@ def revision(connection: Connection, options: Options) -> str | None:
     }
     if not tables:
         return None
+    if connection.execute("SELECT has_schema_privilege(%s, 'USAGE')", (options.schema,)).fetchone() != (
+        True,
+    ):
+        raise PermissionDenied(
+            f"{options.place} does not let this role into the schema {options.schema!r}; grant it one of the roles "
+            "that perdure grants makes",
+            schema=options.schema,
+        )
     if not {"alembic_version", "namespaces", "commits"} <= tables:
         raise IncompatibleStore(
             f"the schema {options.schema!r} of {options.place} is another program's, and was left as it is; "
@@ -89,12 +108,17 @@ def revision(connection: Connection, options: Options) -> str | None:
     return ", ".join(row[0] for row in versions) or "none"
 
 
+def lock_schema(connection: Connection, options: Options) -> None:
+    """Keep others from creating, changing or comparing the schema until the transaction ends."""
+    connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"perdure {options.schema}",)
+    )
+
+
 def _create(connection: Connection, options: Options) -> None:
     """Create the schema unless somebody else was first."""
     with connection.transaction():
-        connection.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"perdure {options.schema}",)
-        )
+        lock_schema(connection, options)
         if revision(connection, options) is not None:
             return
         run(
