@@ -34,16 +34,14 @@ def main() -> None:
     given = parser.parse_args()
     if given.rows < BULK:
         parser.error(f"--rows is at least {BULK}: so many are put at once")
+    chosen = given.only.split(",")
     installed = [engine for engine, package in ENGINES.items() if find_spec(package) is not None]
     results: dict[str, list[Line]] = {}
     for engine in installed if given.engine == "all" else [given.engine]:
         measure = import_module(f"benchmarks.{engine}").run
         with tempfile.TemporaryDirectory(dir=given.folder, ignore_cleanup_errors=True) as folder:
-            results[engine] = list(
-                measure(
-                    Path(folder), given.rows, lambda name: any(part in name for part in given.only.split(","))
-                )
-            )
+            lines = measure(Path(folder), given.rows, lambda name: any(part in name for part in chosen))
+            results[engine] = list(lines)
         show(engine, results[engine], Console(width=140))
     if given.json is not None:
         save(results, given.json)
