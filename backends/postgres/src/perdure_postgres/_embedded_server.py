@@ -59,6 +59,10 @@ _SETTINGS = {
     "port": str(PORT),
     "max_connections": "200",
     "jit": "off",
+    # What was purged must be found nowhere: neither in used-up pieces of the log, nor in messages.
+    "wal_recycle": "off",
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
     "log_destination": "stderr",
     "logging_collector": "off",
     "log_line_prefix": "%m [%p] ",
