@@ -20,12 +20,12 @@ ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 ROOMS = PROJECT["tool"]["uv"]["workspace"]["members"]
 PINS = PROJECT["tool"]["uv"]["constraint-dependencies"]
-EXTRAS = {"spec": "[cli]"}
+EXTRAS = {"spec": "[cli]", "backends/postgres": "[embedded,schema]"}
 PAGES = ["tests/test_docs.py", "tests/test_readme.py"]
 SUITE = "conformance/tests"
 
 #: The engines that the gate judges, and how: a fixed seed, so that it never turns red by luck.
-ENGINES = ["memory", "sqlite"]
+ENGINES = ["memory", "sqlite", "postgresql+embedded"]
 GATE = ["--profile", "quick", "--seed", "1"]
 
 #: A backend that is no part of the workspace.

