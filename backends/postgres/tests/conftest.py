@@ -89,6 +89,7 @@ class Workers:
     def __init__(self) -> None:
         command = [sys.executable, str(HERE / "workers.py")]
         self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._running: set[int] = set()
 
     def _ask(self, **request: Any) -> int:
         assert self._server.stdin is not None
@@ -99,11 +100,15 @@ class Workers:
 
     def start(self, job: str, **arguments: Any) -> int:
         """Start a job of `workers.py`; its process id."""
-        return self._ask(job=job, arguments=arguments)
+        pid = self._ask(job=job, arguments=arguments)
+        self._running.add(pid)
+        return pid
 
     def wait(self, *pids: int) -> list[int]:
         """The exit codes of processes, once they have ended."""
-        return [self._ask(wait=pid) for pid in pids]
+        codes = [self._ask(wait=pid) for pid in pids]
+        self._running.difference_update(pids)
+        return codes
 
     def kill(self, pid: int) -> None:
         """End a process at once, whatever it is doing."""
@@ -111,7 +116,9 @@ class Workers:
         assert self.wait(pid) == [-signal.SIGKILL]
 
     def close(self) -> None:
-        """End the server."""
+        """End the server, and what a test that failed left running."""
+        for pid in tuple(self._running):
+            self.kill(pid)
         self._server.communicate()
 
 
