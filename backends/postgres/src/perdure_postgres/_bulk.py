@@ -84,8 +84,10 @@ def named_types(table: str, names: tuple[str, ...]) -> tuple[str, ...]:
     """Postgres's names of the types of columns, which may be quoted."""
     columns = metadata(LAYOUT).tables[table].c
     kinds = {"BIGINT": "int8", "TEXT": "text", "DOUBLE PRECISION": "float8", "BYTEA": "bytea"}
+    derived = {"search": "vector", "search_key": "int8"}
     return tuple(
-        kinds[columns[name.strip('"')].type.compile(DIALECT).partition(" COLLATE")[0]] for name in names
+        derived.get(name) or kinds[columns[name.strip('"')].type.compile(DIALECT).partition(" COLLATE")[0]]
+        for name in names
     )
 
 

@@ -12,17 +12,20 @@ from itertools import count
 from typing import Any
 
 import psycopg
-from perdure import Key, PerdureError, PermissionDenied, Problem, StorageError, Table, Unavailable
+from perdure import Key, PerdureError, PermissionDenied, Problem, Space, StorageError, Table, Unavailable
 from perdure.kit import Lease
 from perdure_sql import Dialect, Scope, Statement
 from psycopg import errors
 
 from perdure_postgres._bulk import Figures, insert, insert_missing
 from perdure_postgres._errors import conflicts, lost, translate
+from perdure_postgres._extension import attach
+from perdure_postgres._hnsw import Hnsw
 from perdure_postgres._options import Options
 from perdure_postgres._pool import Connection, Pool, run
 from perdure_postgres._schema import DIALECT
 from perdure_postgres._upkeep import integrity, reclaim, store_bytes
+from perdure_postgres._vectors import COLUMNS, derive, has_columns
 
 __all__ = ["Postgres"]
 
@@ -73,9 +76,16 @@ class Postgres(Dialect):
         self._options = options
         self._lease = lease
         self._figures = Figures()
+        self._hnsw: Hnsw | None = None
         self._closed = False
         with lease.use() as pool:
             self._pool = pool
+
+    def use_vectors(self, connection: Connection) -> None:
+        """Search by pgvector, where the store can; before that, all searches are exact."""
+        if has_columns(connection, self._options):
+            self._hnsw = Hnsw(self._options, self._pool.connect)
+            self.derived, self.vectors = {"vectors": COLUMNS}, self._hnsw
 
     # ------------------------------------------------------------------------------------ SQL fragments
 
@@ -113,6 +123,12 @@ class Postgres(Dialect):
             insert_missing(connection, table, names, list(rows))
         else:
             insert(connection, table, names, rows)
+
+    def derive(
+        self, connection: Connection, table: Table, spaces: Mapping[str, Space], rows: Iterable[Sequence[Any]]
+    ) -> Iterable[Sequence[Any]]:
+        attach(connection, self._options.schema)  # a store may have learned it after this was connected
+        return derive(connection, spaces, rows)
 
     def end_versions(
         self,
@@ -169,12 +185,16 @@ class Postgres(Dialect):
             self._commit(connection)
         except BaseException:
             connection.written.clear()
+            connection.vectors.clear()
+            connection.dropped = False
             with suppress(psycopg.Error):
                 connection.execute("ROLLBACK")
             raise
         else:
             if connection.written:
                 self._figures.wrote(connection)
+            if self._hnsw is not None and (connection.vectors or connection.dropped):
+                self._hnsw.wrote(connection)
         finally:
             self._pool.give(connection)
 
@@ -217,8 +237,13 @@ class Postgres(Dialect):
         time.sleep(min(0.002 * 2**tries, 0.5, left) * random.uniform(0.5, 1.0))
         return True
 
+    def unsure(self, error: BaseException) -> bool:
+        return isinstance(error, _Unsure)
+
     def close(self) -> None:
         self._closed = True
+        if self._hnsw is not None:
+            self._hnsw.close()
         self._lease.close()
 
     def translate(self, error: BaseException) -> PerdureError:
@@ -243,6 +268,7 @@ class Postgres(Dialect):
         return integrity(connection, self._options.schema)
 
     def overwrite(self, connection: Connection, ns: int) -> None:
+        connection.dropped = True
         connection.execute("INSERT INTO erased (ns) VALUES (%s) ON CONFLICT DO NOTHING", (ns,))
 
     def reclaim(self, deadline: float | None) -> int:

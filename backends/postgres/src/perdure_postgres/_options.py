@@ -22,6 +22,8 @@ OPTIONS = {
     "timeout": "seconds to wait for a connection of the pool, and for a lock; default 30",
     "mode": "ro opens the store read-only, rw (default) for writing",
     "cache": "MiB of vectors kept in memory for search; default 512",
+    "index": "vectors from which a space gets an index for search; default 20000, 0 for never",
+    "ef_search": "candidates that a search of an index keeps in view at least; default 40, at most 1000",
 }
 
 #: Longer names are cut off by Postgres, so that two would be one.
@@ -39,6 +41,8 @@ class Options(NamedTuple):
         timeout: Seconds to wait for a connection or a lock.
         read_only: Whether writing is refused.
         cache: Bytes of vectors to keep in memory.
+        indexed: The size from which a space is indexed; 0 for never.
+        ef_search: The least breadth of a search of an index.
         place: The store for messages, without a password.
     """
 
@@ -49,7 +53,12 @@ class Options(NamedTuple):
     timeout: float
     read_only: bool
     cache: int
+    indexed: int
+    ef_search: int
     place: str
+
+    def __repr__(self) -> str:
+        return f"<Options of the schema {self.schema!r} in {self.place}>"
 
 
 def parse_url(url: str, mode: Literal["r", "rw"], *, embedded: bool) -> Options:
@@ -85,6 +94,8 @@ def parse_url(url: str, mode: Literal["r", "rw"], *, embedded: bool) -> Options:
         _number(ours, "timeout", 30.0, 0.0, 86_400.0),
         _choice(ours, "mode", ("rw", "ro")) == "ro" or mode == "r",
         int(_number(ours, "cache", 512.0, 0.0, 2.0**30) * 2**20),
+        int(_number(ours, "index", 20_000, 0, 10_000_000_000)),
+        int(_number(ours, "ef_search", 40, 1, 1_000)),
         str(directory) if directory is not None else _place(conninfo),
     )
 
@@ -102,17 +113,28 @@ def _directory(rest: str) -> Path:
 
 def _conninfo(rest: str, extra: dict[str, str]) -> str:
     """What libpq takes, as keywords: the URL may have a driver's name after its scheme."""
+    place = rest.partition("://")[2]
+    found = _keywords(place, extra)
+    if found is not None:
+        return found
+    unknown = [key for key in extra if "@" not in key and not _known(key)]
+    where = f"libpq has no option {unknown[0][:40]!r}" if unknown else "it is malformed"
+    raise InvalidURL(
+        f"this is no Postgres URL: {where}; write postgresql://user:password@host:5432/database, each "
+        "special character of user and password percent-encoded"
+    )
+
+
+def _keywords(place: str, extra: dict[str, str]) -> str | None:
+    """None where it is malformed: libpq's own words, which may quote the password, end here."""
+    server, _, database = place.partition("/")
+    # A password that is not percent-encoded would be taken apart, and be told as host or database.
+    if server.count("@") > 1 or "@" in database:
+        return None
     try:
-        given = conninfo_to_dict(f"postgresql://{rest.partition('://')[2]}")
-        return make_conninfo(**{**given, **extra})  # type: ignore[arg-type]
+        return make_conninfo(**{**conninfo_to_dict(f"postgresql://{place}"), **extra})  # type: ignore[arg-type]
     except (psycopg.Error, ValueError):
-        # libpq's own words may quote the password.
-        unknown = [key for key in extra if not _known(key)]
-        where = f"libpq has no option {unknown[0][:40]!r}" if unknown else "it is malformed"
-        raise InvalidURL(
-            f"this is no Postgres URL: {where}; write postgresql://user:password@host:5432/database, each "
-            "special character of user and password percent-encoded"
-        ) from None
+        return None
 
 
 def _known(key: str) -> bool:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Literal
 
 import psycopg
-from perdure import SPEC_VERSION, Description, Support, check_name
+from perdure import SPEC_VERSION, Description, PermissionDenied, Support, check_name
 from perdure.kit import Lease, Shared
-from perdure_sql import Database, SqlBackend, open_namespace
+from perdure_sql import Database, Progress, Revision, SqlBackend, open_namespace
 
 from perdure_postgres._dialect import Postgres
 from perdure_postgres._errors import translate
 from perdure_postgres._options import OPTIONS, Options, parse_url
-from perdure_postgres._pool import Pool
+from perdure_postgres._pool import Connection, Pool
 from perdure_postgres._schema import prepare
 
 __all__ = ["PostgresPlugin"]
@@ -34,7 +36,7 @@ class PostgresPlugin:
 
     def describe(self) -> Description:
         """What this backend is and can do, without any I/O."""
-        full = ("persistent", "concurrent", "read_only", "compact", "purge", "namespaces")
+        full = ("persistent", "concurrent", "read_only", "compact", "purge", "namespaces", "approximate")
         scheme = "postgresql+embedded" if self._embedded else "postgresql"
         return Description(
             name=scheme,
@@ -42,7 +44,7 @@ class PostgresPlugin:
             spec_version=SPEC_VERSION,
             durability="power",
             levels=("core", "branches", "vectors", "crash", "power", "concurrent"),
-            capabilities={**dict.fromkeys(full, Support.FULL), "approximate": Support.MISSING},
+            capabilities=dict.fromkeys(full, Support.FULL),
             limits={"cell_bytes": 1_000_000_000, "filter_leaves_pushed": 300},
             options=dict(OPTIONS),
             example=f"{scheme}:///agent-db" if self._embedded else f"{scheme}://user@localhost/agents",
@@ -71,10 +73,45 @@ class PostgresPlugin:
             lease.close()
             raise
 
+    def schema_diff(self, url: str) -> list[str]:
+        """As `perdure_sql.SchemaCare` says; needs the extra ``schema``."""
+        from perdure_postgres._drift import drift  # noqa: PLC0415 - seldom wanted
+
+        with self._connected(url) as (connection, options):
+            return drift(connection, options)
+
+    def schema_upgrade(self, url: str, *, dry_run: bool, progress: Progress | None = None) -> list[Revision]:
+        """As `perdure_sql.SchemaCare` says; a database without a store gets one, so that its owner can make it."""
+        from perdure_postgres._upgrade import missing, upgrade  # noqa: PLC0415 - alembic is slow to import
+
+        if not dry_run and parse_url(url, "rw", embedded=self._embedded).read_only:
+            raise PermissionDenied("?mode=ro opens the store read-only; leave it out to upgrade")
+        with self._connected(url) as (connection, options):
+            return missing(connection, options) if dry_run else upgrade(connection, options, progress)
+
+    @contextmanager
+    def _connected(self, url: str) -> Iterator[tuple[Connection, Options]]:
+        """A connection of its own; no server or directory is created for it."""
+        options = parse_url(url, "r", embedded=self._embedded)
+        try:
+            pool = Pool(options)
+            try:
+                connection = pool.take()
+                try:
+                    yield connection, options
+                finally:
+                    pool.give(connection)
+            finally:
+                pool.close()
+        except (psycopg.Error, UnicodeError) as error:
+            raise translate(error, options.place) from error
+
 
 def _open(options: Options, namespace: str, lease: Lease[Pool]) -> SqlBackend:
-    database = Database(Postgres(options, lease))
+    dialect = Postgres(options, lease)
+    database = Database(dialect)
     with database.reading() as session:
         prepare(session.raw, options)
+        dialect.use_vectors(session.raw)
     number = open_namespace(database, namespace, create=not options.read_only)
     return SqlBackend(database, namespace, number, cache_bytes=options.cache)

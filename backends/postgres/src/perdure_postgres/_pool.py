@@ -21,6 +21,7 @@ from psycopg.types.numeric import Int8BinaryDumper
 from psycopg.types.string import StrBinaryDumper
 
 from perdure_postgres._embedded import EmbeddedServer, start
+from perdure_postgres._extension import attach, search_path
 from perdure_postgres._options import Options
 
 __all__ = ["Connection", "Pool", "run"]
@@ -55,11 +56,17 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         process: The process that made it, which alone may use it.
         born: When it was made, of `time.monotonic`.
         written: Rows that the transaction under way put into each table.
+        vectors: Vectors that it put into each space, by namespace and name.
+        dropped: Whether it deleted what an index may have been for.
+        vector: Whether the connection knows the extension of that name.
     """
 
     process: int
     born: float
     written: dict[str, int]
+    vectors: dict[tuple[int, str], int]
+    dropped: bool
+    vector: bool
 
 
 class Pool:
@@ -112,7 +119,7 @@ class Pool:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                return self._connect()
+                return self.connect()
             if not _stale(connection):
                 return connection
             connection.close()
@@ -164,14 +171,16 @@ class Pool:
         if self._closed:
             raise Unavailable("the store is closed; open it again with perdure.open")
 
-    def _connect(self) -> Connection:
+    def connect(self) -> Connection:
+        """A connection that is not one of the pool's; whoever asked closes it."""
         conninfo, options = self._options.conninfo, self._options
         if self._server is not None:
             self._server.ensure(time.monotonic() + options.timeout)
             conninfo = self._server.conninfo
         connection = Connection.connect(conninfo, autocommit=True, cursor_factory=_Cursor, **self._defaults)
         connection.process, connection.born = os.getpid(), time.monotonic()
-        connection.written = {}
+        connection.written, connection.vectors = {}, {}
+        connection.vector = connection.dropped = False
         connection.prepared_max = 1_000
         # One type for all numbers and one for all texts: a statement is then planned once.
         connection.adapters.register_dumper(int, Int8BinaryDumper)
@@ -180,9 +189,7 @@ class Pool:
         connection.adapters.register_dumper(list, ListBinaryDumper)
         try:
             run(connection, _settings(options))
-            extension = connection.execute(_EXTENSION).fetchone()
-            if extension is not None:
-                run(connection, [_search_path(options.schema, extension[0])])
+            attach(connection, options.schema)
         except BaseException:
             connection.close()
             raise
@@ -220,9 +227,6 @@ def _defaults(options: Options) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if name not in given}
 
 
-_EXTENSION = "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'"
-
-
 def run(connection: psycopg.Connection[Any], statements: Iterable[sql.Composable | str]) -> None:
     """Statements without parameters, in one round trip."""
     composed = [sql.SQL(each) if isinstance(each, str) else each for each in statements]
@@ -231,7 +235,7 @@ def run(connection: psycopg.Connection[Any], statements: Iterable[sql.Composable
 
 def _settings(options: Options) -> list[sql.Composable | str]:
     return [
-        _search_path(options.schema),
+        search_path(options.schema),
         sql.SQL("SET lock_timeout = {}").format(max(1, int(options.timeout * 1_000))),
         f"SET default_transaction_read_only = {'on' if options.read_only else 'off'}",
         "SET default_transaction_isolation = 'read committed'",
@@ -246,11 +250,6 @@ def _settings(options: Options) -> list[sql.Composable | str]:
         "SET tcp_keepalives_count = 3",
         "SET tcp_user_timeout = 60000",
     ]
-
-
-def _search_path(*schemas: str) -> sql.Composable:
-    names = dict.fromkeys((*schemas, "pg_catalog"))
-    return sql.SQL("SET search_path = {}").format(sql.SQL(", ").join(map(sql.Identifier, names)))
 
 
 def _stale(connection: Connection) -> bool:

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from perdure_postgres._options import Options
 from perdure_postgres._pool import Connection, run
+from perdure_postgres._vectors import enable
 
 __all__ = ["DIALECT", "LAYOUT", "ddl", "lock_schema", "outdated", "prepare", "revision"]
 
@@ -125,3 +126,4 @@ def _create(connection: Connection, options: Options) -> None:
             connection,
             [sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(options.schema)), *ddl()],
         )
+        enable(connection, options)

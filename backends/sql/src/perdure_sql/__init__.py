@@ -7,6 +7,7 @@ from perdure_sql._backend import SqlBackend, open_namespace
 from perdure_sql._care import Progress, Revision, SchemaCare
 from perdure_sql._database import Database, Session
 from perdure_sql._dialect import Dialect, Scope, Statement, sql_dialect
+from perdure_sql._nearest import Indexed, VectorIndex
 from perdure_sql._tables import OPEN, SCHEMA_REVISION, SCHEMA_VERSION, Physical, create_statements, metadata
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "Database",
     "Dialect",
+    "Indexed",
     "Physical",
     "Progress",
     "Revision",
@@ -23,6 +25,7 @@ __all__ = [
     "Session",
     "SqlBackend",
     "Statement",
+    "VectorIndex",
     "create_statements",
     "metadata",
     "open_namespace",

@@ -204,7 +204,9 @@ class Committer:
         for name, group in groupby(writes, key=lambda write: write.table):
             cells = [(write.key, write.row) for write in group]
             own = heads.own.get(name, {})
-            self._writers[name].write(session, (self._ns, branch), seq, commit_no, cells, own, overrides, spaces)
+            self._writers[name].write(
+                session, (self._ns, branch), seq, commit_no, cells, own, overrides, spaces
+            )
             for key, _ in cells:  # each row comes once, so that a streamed batch is not held
                 own.pop(key, None)
         deleted = sum(write.row is None for write in writes)

@@ -250,6 +250,10 @@ class Dialect(ABC):
         """
         return False
 
+    def unsure(self, error: BaseException) -> bool:
+        """Whether nobody knows if the transaction that ended with that error was committed."""
+        return False
+
     @abstractmethod
     def close(self) -> None:
         """Close all connections; those in use are closed when they come back."""

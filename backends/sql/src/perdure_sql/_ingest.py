@@ -273,7 +273,9 @@ class Ingester:
             )
             own = {key: cells[2] for key, cells in found.items() if not cells[0]}
             where = (self._ns, branch.no)
-            self._writers[name].write(self._session, where, commit.seq, number, writes, own, shadows)
+            self._writers[name].write(
+                self._session, where, commit.seq, number, writes, own, shadows, self._spaces
+            )
 
     def _without_purged(self, commit: Commit) -> Commit:
         """A commit whose record of what it took does not mention what was purged since."""

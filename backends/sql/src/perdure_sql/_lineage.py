@@ -105,8 +105,9 @@ def _copy(session: Session, ns: int, table: Table, branch: BranchRow, arms: list
         f"coalesce((SELECT o.first_seq FROM {table.name}_overrides o "
         f"WHERE o.ns = :ns AND {on} AND o.branch = :b0), {OPEN})"
     )
-    wanted = f":ns, :b0, :u0, {own}, 0, v.commit_no, v.hash, {columns(table.names)}"
-    names = ", ".join([*VERSION_COLUMNS, *(quote(name) for name in table.names)])
+    cells = (*table.names, *session.dialect.derived.get(table.name, ()))
+    wanted = f":ns, :b0, :u0, {own}, 0, v.commit_no, v.hash, {columns(cells)}"
+    names = ", ".join([*VERSION_COLUMNS, *(quote(name) for name in cells)])
     params = arm_params(ns, arms)
     for text in arms_sql(table, wanted, arms, "")[1:]:
         session.run_with(f"INSERT INTO {table.name} ({names}) {text}", params)

@@ -1,4 +1,4 @@
-"""Exact nearest-vector search: a float32 product picks candidates, the specification's formula decides."""
+"""Nearest-vector search: a float32 product picks candidates, the specification's formula decides."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from perdure import TABLES, At, Hit, InvalidRecord, Key, NotFound, Query, Search, Space
+from perdure import TABLES, At, Hit, Key, NotFound, Query, Search, Space
 from perdure.filters import And, F, matcher
 from perdure.kit import owner_id, owner_key, scores
 
 from perdure_sql._commit import load_spaces
 from perdure_sql._database import Database
+from perdure_sql._nearest import Nearest, query_vector
 from perdure_sql._places import Place, place
 from perdure_sql._query import Queries
 from perdure_sql._rows import RowReader
@@ -44,10 +45,15 @@ class Searcher:
         self._queries = queries
         self._readers = readers
         self.cache = VectorCache(ns, cache_bytes)
-        self._spaces: dict[str, Space] = {}
+        self._nearest: Nearest | None = None
+        if database.dialect.vectors is not None:
+            self._nearest = Nearest(database, ns, queries, self._matching)
 
     def search(self, search: Search, at: At) -> list[Hit]:
         """The nearest vectors, best first."""
+        nearest = None if search.exact or not search.k else self._nearest
+        if nearest is not None and (hits := nearest.again(search, at)) is not None:
+            return hits
         with self._database.snapshot() as session:  # the cache must see the state that its epoch belongs to
             where = place(session, self._ns, at)
             space = load_spaces(session, self._ns).get(search.space)
@@ -56,11 +62,15 @@ class Searcher:
                     f"there is no space {search.space!r}; create it with store.spaces.create",
                     space=search.space,
                 )
-            query = _vector(search, space)
+            query = query_vector(search, space)
             if search.k == 0:
                 return []
             if search.where is not None:  # malformed filters are refused whatever the space holds
                 self._queries.plan(TABLES[space.table or "vectors"], search.where)
+            if nearest is not None:
+                hits = nearest.first(session, search, space, where, query)
+                if hits is not None:
+                    return hits
             parts = self.cache.parts(session, space, where)
         if search.where is None:
             return _best(space, parts, query, search.k, None)
@@ -106,21 +116,6 @@ class Searcher:
 
 def _owner(space: Space, id_: str) -> Key:
     return (space.name, id_) if space.table is None else owner_key(TABLES[space.table], id_)
-
-
-def _vector(search: Search, space: Space) -> _F64:
-    if len(search.vector) != 8 * space.dim:
-        raise InvalidRecord(
-            f"the query has {len(search.vector)} bytes; space {space.name!r} needs {space.dim} float64 numbers"
-        )
-    query = np.frombuffer(search.vector, "<f8").astype(np.float64)
-    if not np.isfinite(query).all():
-        raise InvalidRecord("the query vector has a number that is not finite; search by finite numbers")
-    if space.metric == "cosine" and not query.any():
-        raise InvalidRecord(
-            "the query vector is zero, which has no direction; search by another, or another metric"
-        )
-    return query
 
 
 def _best(space: Space, parts: Sequence[Part], query: _F64, k: int, only: set[str] | None) -> list[Hit]:
