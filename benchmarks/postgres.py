@@ -94,8 +94,7 @@ class Psycopg(Raw):
         assert place is not None
         self.place = place
         connection.execute(f"INSERT INTO raw.memories ({names}) SELECT {names} FROM perdure.memories")
-        for schema in ("raw", "perdure"):  # else the server does it at any time, for one of the two
-            connection.execute(f"VACUUM (ANALYZE) {schema}.memories")
+        connection.execute("VACUUM (ANALYZE)")  # else the server does it at any time, for one of the two
         connection.execute("CHECKPOINT")
 
     def stored(self, rows: int) -> list[Row]:
