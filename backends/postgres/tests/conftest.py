@@ -6,15 +6,19 @@ import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
+import perdure
 import psycopg
 import pytest
+from perdure import CommitRequest, Context, Put
 from perdure_postgres import embedded
 from perdure_postgres._embedded import EmbeddedServer
 from perdure_sql import SqlBackend
@@ -81,6 +85,58 @@ def store(url: str) -> Iterator[SqlBackend]:
     backend = embedded.open(url, "test", "rw")
     yield backend
     backend.close(ctx=None)
+
+
+CTX = Context()
+SKILLS = perdure.TABLES["skills"]
+
+
+class Held:
+    """A commit on a branch, stopped in the middle until it is let go."""
+
+    def __init__(self, url: str, branch: str, id_: str) -> None:
+        self._reached, self._go = threading.Event(), threading.Event()
+        self.backend, self._branch, self._id = embedded.open(url, "default", "rw"), branch, id_
+        self._thread = ThreadPoolExecutor(1)
+
+    def _pause(self) -> Iterator[Any]:
+        self._reached.set()
+        assert self._go.wait(60)
+        yield from ()
+
+    def __enter__(self) -> "Held":
+        cells = {"id": self._id, "body": "null", "metadata": "null", "tags": ()}
+        cells |= {"success_count": 0, "failure_count": 0}
+        row = tuple(cells.get(name) for name in SKILLS.names)
+        request = CommitRequest(self._branch, self._id, [Put("skills", [row])], chunks=Pausing(self._pause))
+        self._done = self._thread.submit(self.backend.commit, ctx=CTX, request=request)
+        assert self._reached.wait(60)
+        return self
+
+    def let_go(self) -> Any:
+        self._go.set()
+        return self._done.result(60)
+
+    def __exit__(self, *error: Any) -> None:
+        self._go.set()
+        self._thread.shutdown()
+        self.backend.close(ctx=None)
+
+
+class Pausing:
+    """Payload pieces that are none, but that take their time."""
+
+    def __init__(self, pause: Callable[[], Iterator[Any]]) -> None:
+        self._pause = pause
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._pause()
+
+
+@pytest.fixture
+def hold() -> type[Held]:
+    """Holds a commit open: ``with hold(url, branch, id) as held: …``."""
+    return Held
 
 
 class Workers:

@@ -7,13 +7,10 @@ from typing import Any
 
 import perdure
 import pytest
-from perdure import CommitRequest, Context, Memory, Put, Skill, Store
-from perdure_postgres import embedded
+from perdure import Memory, Skill, Store
 
 WRITERS = 16
 PROCESSES = 8
-CTX = Context()
-SKILLS = perdure.TABLES["skills"]
 
 
 @pytest.fixture
@@ -131,51 +128,9 @@ def test_a_new_schema_opened_by_all_at_once(workers, url, attempt):
 # --------------------------------------------------------------------------------------- a commit held open
 
 
-class Held:
-    """A commit on a branch, stopped in the middle until it is let go."""
-
-    def __init__(self, url: str, branch: str, id_: str) -> None:
-        self._reached, self._go = threading.Event(), threading.Event()
-        self._backend, self._branch, self._id = embedded.open(url, "default", "rw"), branch, id_
-        self._thread = ThreadPoolExecutor(1)
-
-    def _pause(self) -> Iterator[Any]:
-        self._reached.set()
-        assert self._go.wait(60)
-        yield from ()
-
-    def __enter__(self) -> "Held":
-        cells = {"id": self._id, "body": "null", "metadata": "null", "tags": ()}
-        cells |= {"success_count": 0, "failure_count": 0}
-        row = tuple(cells.get(name) for name in SKILLS.names)
-        request = CommitRequest(self._branch, self._id, [Put("skills", [row])], chunks=Pausing(self._pause))
-        self._done = self._thread.submit(self._backend.commit, ctx=CTX, request=request)
-        assert self._reached.wait(60)
-        return self
-
-    def let_go(self) -> Any:
-        self._go.set()
-        return self._done.result(60)
-
-    def __exit__(self, *error: Any) -> None:
-        self._go.set()
-        self._thread.shutdown()
-        self._backend.close(ctx=None)
-
-
-class Pausing:
-    """Payload pieces that are none, but that take their time."""
-
-    def __init__(self, pause: Any) -> None:
-        self._pause = pause
-
-    def __iter__(self) -> Iterator[Any]:
-        return self._pause()
-
-
-def test_other_branches_do_not_wait_for_a_commit(url, shared):
+def test_other_branches_do_not_wait_for_a_commit(hold, url, shared):
     lab = shared.branch("lab")
-    with Held(url, "main", "late") as held:
+    with hold(url, "main", "late") as held:
         lab.memories.put(Memory(id="meanwhile"))
         shared.branch("made-meanwhile").memories.put(Memory(id="on a new branch"))
         shared.checkpoints.create("point-meanwhile")
@@ -185,9 +140,9 @@ def test_other_branches_do_not_wait_for_a_commit(url, shared):
     assert (lab.memories.count(), shared.skills.count()) == (2, 2)
 
 
-def test_the_same_branch_waits_and_says_so_after_the_stated_wait(server, url, shared):
+def test_the_same_branch_waits_and_says_so_after_the_stated_wait(hold, server, url, shared):
     with perdure.open(server.url(schema=schema_of(url), timeout=0.2)) as hurried:
-        with Held(url, "main", "late") as held:
+        with hold(url, "main", "late") as held:
             with pytest.raises(perdure.Busy, match="try again"):
                 hurried.memories.put(Memory(id="in a hurry"))
             with pytest.raises(perdure.Busy):
@@ -197,8 +152,8 @@ def test_the_same_branch_waits_and_says_so_after_the_stated_wait(server, url, sh
         whole(hurried, 2)
 
 
-def test_a_fork_taken_during_a_commit_never_has_it(url, shared):
-    with Held(url, "main", "late") as held:
+def test_a_fork_taken_during_a_commit_never_has_it(hold, url, shared):
+    with hold(url, "main", "late") as held:
         fork = shared.branch("fork")
         before = [commit.id for commit in fork.log()]
         point = fork.head()
@@ -211,8 +166,8 @@ def test_a_fork_taken_during_a_commit_never_has_it(url, shared):
     assert shared.verify().problems == ()
 
 
-def test_stores_in_other_schemas_of_the_database_do_not_wait(server, url, shared):
-    with perdure.open(server.url(timeout=0.5)) as other, Held(url, "main", "late"):
+def test_stores_in_other_schemas_of_the_database_do_not_wait(hold, server, url, shared):
+    with perdure.open(server.url(timeout=0.5)) as other, hold(url, "main", "late"):
         other.memories.put(Memory(id="a"))
         other.compact()
         assert other.memories.count() == 1

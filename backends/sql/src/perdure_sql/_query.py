@@ -79,15 +79,20 @@ class Queries:
             query = Query(table.name, where, columns=table.key)
             return sum(len(page) for page in self._pages(query, at, _PAGE))
         with self._database.snapshot() as session:
-            where_at = place(session, self._ns, at)
-            params = {**arm_params(self._ns, where_at.arms), **plan.pushed.params}
-            conditions = _conditions(plan)
-            if plan.pushed.sql is True and 1 < len(where_at.arms) <= _ARMS:
-                return _count_all(session, table, where_at.arms, params)
-            return sum(
-                session.run_with(text, params).fetchone()[0]
-                for text in arms_sql(table, "count(*)", where_at.arms, conditions)
-            )
+            return self._counted(session, table, plan, place(session, self._ns, at))
+
+    def live(self, session: Session, table: Table, where: Place) -> int:
+        """How many rows a place has, in the caller's snapshot."""
+        return self._counted(session, table, self.plan(table, None), where)
+
+    def _counted(self, session: Session, table: Table, plan: Plan, where: Place) -> int:
+        params = {**arm_params(self._ns, where.arms), **plan.pushed.params}
+        if plan.pushed.sql is True and 1 < len(where.arms) <= _ARMS:
+            return _count_all(session, table, where.arms, params)
+        return sum(
+            session.run_with(text, params).fetchone()[0]
+            for text in arms_sql(table, "count(*)", where.arms, _conditions(plan))
+        )
 
     # ------------------------------------------------------------------------------------------ pages
 

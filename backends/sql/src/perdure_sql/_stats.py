@@ -21,7 +21,7 @@ def stats(session: Session, ns: int, where: Place, queries: Queries) -> Stats:
     payload = session.one("SELECT coalesce(sum(length(data)), 0) FROM chunks WHERE ns = :ns", ns=ns)[0]
     return Stats(
         branch=name,
-        rows={table: queries.count(TABLES[table], None, where.point) for table in TABLES},
+        rows={table: queries.live(session, TABLES[table], where) for table in TABLES},
         versions={table: count(table) for table in TABLES},
         commits=count("commits"),
         branches=count("branches"),
