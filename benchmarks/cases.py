@@ -22,7 +22,7 @@ from benchmarks.work import memories, vectors
 DEPTH = 10
 BULK = 10_000
 TOP = 50
-LOADED = 50_000
+LOADED = 10_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: `to_seq` of a version that nothing replaced yet is above this.

@@ -120,13 +120,20 @@ class Psycopg(Raw):
 
 
 def search(bench: Bench) -> Iterator[Line]:
-    """Exact search, and nearest neighbours by an HNSW index."""
+    """Exact search."""
     yield from exact(bench, 10_000)
-    assert isinstance(bench.raw, Psycopg)
-    for name, made in (("low-rank", low_rank), ("random", vectors)):
-        # The queries are rows of the same make that are not in the store.
+
+
+def nearest(made: Callable[[int, int], NDArray[np.float32]], name: str) -> Case:
+    """Nearest neighbours by an HNSW index, of vectors of one make."""
+
+    def measure(bench: Bench) -> Iterator[Line]:
+        assert isinstance(bench.raw, Psycopg)
+        # The queries are of the same make, and not in the store.
         matrix = made(100_000 + _QUERIES, 384)
         yield _nearest(bench.store, bench.raw.connection, name, matrix[_QUERIES:], matrix[:_QUERIES])
+
+    return measure
 
 
 def _nearest(
@@ -157,8 +164,8 @@ def _nearest(
         rows = connection.execute(text, (query, query))
         return [(Vector(space, id, values), score) for id, values, score in rows]
 
-    nearest = _truth(matrix, queries)
-    recalls = [_recall(answer, queries, nearest) for answer in (ours, raw)]
+    truth = _truth(matrix, queries)
+    recalls = [_recall(answer, queries, truth) for answer in (ours, raw)]
     mine, theirs = cycle(queries), cycle(queries)
     note = (
         f"{how}; recall {recalls[0]:.3f} beside {recalls[1]:.3f} at ef_search={breadth}; loaded and indexed in "
@@ -236,4 +243,8 @@ def _recall(
     return sum(found) / (len(queries) * _NEAREST)
 
 
-_OWN: dict[str, Case] = {"search": search}
+_OWN: dict[str, Case] = {
+    "search exact": search,
+    "search low-rank": nearest(low_rank, "low-rank"),
+    "search random": nearest(vectors, "random"),
+}

@@ -37,7 +37,7 @@ def search(bench: Bench) -> Iterator[Line]:
         yield from exact(bench, size)
 
 
-_OWN: dict[str, Case] = {"search": search}
+_OWN: dict[str, Case] = {"search exact": search}
 
 
 class Sqlite3(Raw):
