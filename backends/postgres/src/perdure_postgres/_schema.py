@@ -6,7 +6,7 @@ from functools import cache
 
 import sqlalchemy as sa
 from perdure import IncompatibleStore, NotFound, PermissionDenied, Unsupported
-from perdure_sql import SCHEMA_REVISION, Physical, create_statements, sql_dialect
+from perdure_sql import SCHEMA_REVISION, Physical, create_statements, metadata, sql_dialect
 from psycopg import sql
 
 from perdure_postgres._options import Options
@@ -32,7 +32,24 @@ _ERASED = "CREATE TABLE erased (ns BIGINT NOT NULL, PRIMARY KEY (ns))"
 @cache
 def ddl() -> tuple[str, ...]:
     """The statements that create the newest schema's tables."""
-    return (*create_statements(DIALECT, LAYOUT), _ERASED)
+    return (*create_statements(DIALECT, LAYOUT), *_unplanned(), _ERASED)
+
+
+def _unplanned() -> list[str]:
+    """Columns that no plan depends on: to sample them takes long, and would quote them in the planner's figures."""
+    statements = []
+    for table in metadata(LAYOUT).sorted_tables:
+        indexed = {column.name for index in table.indexes for column in index.columns}
+        indexed |= {column.name for constraint in table.constraints for column in constraint.columns}
+        names = [
+            column.name
+            for column in table.columns
+            if isinstance(column.type, sa.Text | sa.LargeBinary) and column.name not in indexed
+        ]
+        changes = ", ".join(f'ALTER COLUMN "{name}" SET STATISTICS 0' for name in names)
+        if changes:
+            statements.append(f"ALTER TABLE {table.name} {changes}")
+    return statements
 
 
 def prepare(connection: Connection, options: Options) -> None:

@@ -9,6 +9,35 @@ branch_labels = None
 depends_on = None
 
 #: Text compares by code point.
+#: Columns that no plan depends on.
+_UNPLANNED = {
+    "branches": ("head_commit", "hash"),
+    "checkpoints": ("commit_id", "metrics", "message", "hash"),
+    "chunks": ("data",),
+    "commits": ("author", "message", "parents", "vector", "picks", "reverts", "hash"),
+    "counters": ("hash",),
+    "links": ("hash", "context"),
+    "memories": ("hash", "title", "text", "content", "tags", "metadata"),
+    "namespaces": ("key", "hash"),
+    "pins": ("hash",),
+    "purged": ("hash",),
+    "skills": ("hash", "description", "trigger", "body", "enforcement", "tags", "trace_id", "metadata"),
+    "spaces": ("dtype", "metric", "model", "owner", "hash"),
+    "states": ("hash", "data", "payload", "parents", "metrics"),
+    "traces": (
+        "hash",
+        "context",
+        "steps",
+        "result",
+        "causes",
+        "effects",
+        "counterfactuals",
+        "skill_id",
+        "metrics",
+    ),
+    "vectors": ("hash", "values", "text", "metadata"),
+}
+
 _TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
@@ -379,3 +408,6 @@ def upgrade() -> None:
     )
     if postgres:
         op.create_table("erased", sa.Column("ns", sa.BigInteger(), autoincrement=False, primary_key=True))
+        for table, names in _UNPLANNED.items():
+            changes = ", ".join(f'ALTER COLUMN "{name}" SET STATISTICS 0' for name in names)
+            op.execute(f"ALTER TABLE {table} {changes}")
