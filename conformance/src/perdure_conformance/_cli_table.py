@@ -14,7 +14,7 @@ from rich.text import Text
 
 from perdure_conformance._results import Status
 from perdure_conformance._spec import Specification
-from perdure_conformance.report import Counts, Entry, Report
+from perdure_conformance.report import Counts, Entry, Report, masked
 
 __all__ = ["tell"]
 
@@ -49,7 +49,7 @@ def tell(report: Report, target: str, url: str | None, programs: Mapping[str, Pa
     console.print(_levels(report, columns))
     console.print()
     console.print(_areas(report, columns))
-    again = ["perdure", "conformance", target, *(["--url", url] if url else [])]
+    again = ["perdure", "conformance", masked(target), *(["--url", masked(url)] if url else [])]
     for entry in report.failures[:SHOWN]:
         _failure(console, entry, [*again, "--profile", report.profile], programs.get(entry.check))
     if len(report.failures) > SHOWN:

@@ -27,7 +27,7 @@ from perdure_conformance._cli_table import tell
 from perdure_conformance._judge import by_id, chosen, judge, narrowed
 from perdure_conformance._profile import PROFILES
 from perdure_conformance._target import Target
-from perdure_conformance.report import Report, to_html, to_junit
+from perdure_conformance.report import Report, masked, to_html, to_junit
 from perdure_conformance.repro import file_name
 
 __all__ = ["register"]
@@ -180,7 +180,7 @@ def _stopping_cleanly() -> Iterator[None]:
 
 def _tell_of_places(judged: Target) -> None:
     """Say on stderr, before anything runs, what the URL does not let the suite do."""
-    template = judged.template
+    template = masked(judged.template)
     if not judged.many:
         better = judged.describe().template or "one with {unique} in it"
         typer.echo(
@@ -198,7 +198,7 @@ def _compare(judged: Target, target: str, against: list[str], profile: str, seed
     seed = secrets.randbelow(2**32) if seed is None else seed
     targets = [judged, *map(Target.of, against)]
     found, rounds = compare(targets, PROFILES[profile], seed)
-    tell_difference(found, rounds, [target, *against], profile, seed)
+    tell_difference(found, rounds, [masked(each) for each in (target, *against)], profile, seed)
     finish(_FINDINGS if found else 0)
 
 

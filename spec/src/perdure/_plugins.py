@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
@@ -20,7 +21,7 @@ from perdure._capabilities import Description
 from perdure._errors import InvalidInput, InvalidURL, PerdureError, PluginError
 from perdure._hooks import PROJECT, PersistenceBackend
 from perdure._names import check_name
-from perdure._show import shown
+from perdure._show import shown_url
 from perdure._types import Context
 
 __all__ = [
@@ -151,7 +152,7 @@ def find_backend(url: str) -> Plugin:
 
 def _check_url(url: str) -> None:
     if not isinstance(url, str) or "://" not in url:
-        raise InvalidURL(f"{shown(url)} is no store URL; write it like sqlite:///agent.db or memory://")
+        raise InvalidURL(f"{shown_url(url)} is no store URL; write it like sqlite:///agent.db or memory://")
 
 
 def open_backend(
@@ -280,9 +281,10 @@ def _check_hook(plugins: pluggy.PluginManager, name: str, backend: object) -> No
 
 def split_url(url: str) -> tuple[str, str]:
     """A store URL's scheme and the URL without query and password, for messages."""
-    try:
+    parts = None
+    with suppress(ValueError):  # whose words may quote a password
         parts = urlsplit(url)
-    except ValueError as error:
-        raise InvalidURL(f"{shown(url)} is no URL: {error}") from None
+    if parts is None:
+        raise InvalidURL(f"{shown_url(url)} is no URL")
     host = parts.hostname or ""
     return parts.scheme, f"{parts.scheme}://{host}{parts.path}"

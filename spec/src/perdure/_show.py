@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["shown"]
+import re
+
+__all__ = ["shown", "shown_url"]
 
 
 def shown(thing: object) -> str:
@@ -11,3 +13,11 @@ def shown(thing: object) -> str:
         return repr(thing)[:80]
     except Exception:  # whatever the object's own code raises
         return f"a {type(thing).__name__}"
+
+
+def shown_url(url: object) -> str:
+    """The same of what should be a store URL; of one that may hold a password only the first word."""
+    if isinstance(url, str) and ("@" in url or "?" in url):
+        word = re.match(r"[^:/@?]*", url)
+        return shown(f"{word[0] if word else ''}…")
+    return shown(url)

@@ -10,9 +10,10 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-__all__ = ["clean", "impersonal", "shown_url"]
+__all__ = ["clean", "impersonal", "masked", "shown_url"]
 
 _USER = re.compile(r"(?<=://)[^/\s@'\"]+@")
+_PASSWORD = re.compile(r"(?i)(password=)[^&\s'\"]*")
 
 
 def clean(text: str) -> str:
@@ -26,7 +27,15 @@ def impersonal(text: str) -> str:
     """The text without passwords and without the directories of this machine, for a report that travels."""
     for path, name in _places():
         text = text.replace(path, name)
-    return clean(_USER.sub("…@", text))
+    return clean(_PASSWORD.sub(r"\1…", _USER.sub("…@", text)))
+
+
+def masked(url: str) -> str:
+    """A store URL without its password, for the person that gave it."""
+    scheme, colon, rest = _PASSWORD.sub(r"\1…", url).partition("://")
+    user, at, place = rest.rpartition("@")
+    name, secret, _ = user.partition(":")
+    return f"{scheme}{colon}{name}{':…' if secret else ''}{at}{place}"
 
 
 @cache

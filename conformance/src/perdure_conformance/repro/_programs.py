@@ -109,7 +109,7 @@ def url_of(target: Target) -> str:
     description = target.describe()
     declared = target.template in (description.template, description.example)
     rest = target.template.partition("://")[2]
-    private = "/" in rest.removeprefix("/{tmp}/") or "@" in rest
+    private = "/" in rest.removeprefix("/{tmp}/") or "@" in rest or "password=" in rest.lower()
     return target.template if declared or not private else ""
 
 
