@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
@@ -173,6 +173,9 @@ class Postgres(Dialect):
         if self._closed:
             raise Unavailable("the store is closed; open it again with perdure.open")
         return self._pool.take(deadline)
+
+    def beside(self) -> AbstractContextManager[None]:
+        return self._pool.beside()
 
     @contextmanager
     def writer(self, deadline: float | None, ns: int, scope: Scope) -> Iterator[Connection]:

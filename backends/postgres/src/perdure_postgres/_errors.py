@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 from perdure import (
     Busy,
     CorruptStore,
     InvalidRecord,
+    NotFound,
     PerdureError,
     PermissionDenied,
     StorageError,
@@ -30,13 +33,27 @@ _FORBIDDEN = (
     errors.InvalidAuthorizationSpecification,
 )
 
+#: What a server, or libpq, says of a connection that it does not make; in English, else it is only "unavailable".
+_REFUSED = re.compile(
+    r"(?P<database>database \".*\" does not exist)|authentication failed|no password supplied|pg_hba\.conf|role \".*\" "
+    r"(does not exist|is not permitted)|permission denied for database|SSL was required|certificate"
+)
+_CROWDED = re.compile(r"too many (clients|connections)|connection slots")
+
 
 def lost(error: BaseException) -> bool:
     """Whether the connection is gone with what it was doing."""
+    if isinstance(error, psycopg.Error) and error.diag.severity_nonlocalized == "PANIC":
+        return True  # the whole server restarts, and what was being committed may be there then
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return False
     state = error.sqlstate
-    return state is None or state.startswith(_GONE)
+    return not _turned_away(error) if state is None else state.startswith(_GONE)
+
+
+def _turned_away(error: BaseException) -> re.Match[str] | None:
+    """What of a failed connection will be the same the next time; libpq gives it no SQLSTATE."""
+    return _REFUSED.search(str(error)) if isinstance(error, psycopg.OperationalError) else None
 
 
 def conflicts(error: BaseException) -> bool:
@@ -56,11 +73,14 @@ def translate(error: BaseException, place: str) -> PerdureError:
     facts = {"driver": text, "sqlstate": state}
     if isinstance(error, _BUSY):
         return Busy(f"{place}: a lock was not had in time ({text}); try again", **facts)
-    if isinstance(error, _FORBIDDEN):
+    refused = _turned_away(error) if state is None else None
+    if refused is not None and refused["database"]:
+        return NotFound(f"{place} cannot be opened ({text}); check the URL, or create the database", **facts)
+    if isinstance(error, _FORBIDDEN) or refused is not None:
         return PermissionDenied(
             f"{place} forbids it ({text}); check the role and what it was granted", **facts
         )
-    if isinstance(error, errors.TooManyConnections):
+    if isinstance(error, errors.TooManyConnections) or (state is None and _CROWDED.search(text)):
         return Unavailable(
             f"{place} takes no more connections; try again, lower ?pool=, or raise max_connections", **facts
         )

@@ -8,7 +8,8 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from math import ceil
 from typing import Any
 
@@ -85,7 +86,7 @@ class Pool:
         self._defaults = _defaults(options)
         self._changed = threading.Condition()
         self._idle: deque[Connection] = deque()
-        self._used = 0
+        self._used, self._limit = 0, options.pool
         self._closed = False
         _pools.add(self)
 
@@ -101,7 +102,7 @@ class Pool:
         if deadline is not None:
             wait = min(wait, max(0.0, deadline - time.monotonic()))
         with self._changed:
-            if not self._changed.wait_for(lambda: self._closed or self._used < self._options.pool, wait):
+            if not self._changed.wait_for(lambda: self._closed or self._used < self._limit, wait):
                 raise Busy(
                     f"all {self._options.pool} connections of this process to {self._options.place} were in use "
                     f"for {wait:.3g} s; try again, or open with a larger ?pool="
@@ -145,6 +146,22 @@ class Pool:
                 return
             last = not self._used
         self._drain(last)
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """One connection more while the block runs, for who holds one and reads through others of the pool."""
+        with self._changed:
+            self._limit += 1
+            self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._limit -= 1
+                surplus = len(self._idle) + self._used > self._limit
+            if surplus:
+                with suppress(IndexError):  # another thread took it just now
+                    self._idle.popleft().close()
 
     def failure(self) -> str | None:
         """What an embedded server died of, where it says so."""
@@ -200,7 +217,7 @@ class Pool:
         self._changed = threading.Condition()
         _foreign.extend(self._idle)
         self._idle = deque()
-        self._used = 0
+        self._used, self._limit = 0, self._options.pool
 
 
 #: All pools of this process, and connections that belong to its parent: they are neither used nor closed.

@@ -349,8 +349,9 @@ class SqlBackend:
     @hookimpl
     @_guarded
     def ingest(self, ctx: Context, events: Iterable[HistoryEvent]) -> IngestReport:
-        # Events are read once, so this is not run again.
-        with self._database.writing(ctx, self._ns, Scope.NAMESPACE) as session:
+        # Events are read once, so this is not run again; they may come from another namespace of this store.
+        beside = self._database.dialect.beside()
+        with beside, self._database.writing(ctx, self._ns, Scope.NAMESPACE) as session:
             return Ingester(session, self._ns, self._readers, self._committer.writers).run(events)
 
     # ------------------------------------------------------------------------------------------ upkeep

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum, auto
 from functools import cache, lru_cache
 from operator import itemgetter
@@ -238,6 +238,10 @@ class Dialect(ABC):
             Busy: The lock was not had in time.
             PermissionDenied: The store is open read-only.
         """
+
+    def beside(self) -> AbstractContextManager[None]:
+        """Room for one write transaction during which its caller reads through other sessions of this process."""
+        return nullcontext()
 
     def again(self, error: BaseException, scope: Scope, tries: int, deadline: float | None) -> bool:
         """Whether a write transaction that failed is to be run again; waits before it says so.
