@@ -2,7 +2,6 @@
 
 import itertools
 import random
-from pathlib import Path
 
 import pytest
 from perdure import Memory
@@ -12,8 +11,6 @@ from perdure_conformance.clauses import _disk as disk
 from perdure_conformance.clauses import _power as power
 from perdure_conformance.crash import ACTS, Fault, Writer, drawn, history, killed, moved, rehearsed
 from perdure_conformance.crash._death import AFTER
-from perdure_conformance.crash._image import Disk
-from perdure_conformance.crash._trace import Call, calls_of
 from perdure_conformance.mutants._crash import AnswersEarly, FullDiskHidden, FullDiskRaw, TornBatch
 
 HEALTHY = Target.of("sqlite")
@@ -47,6 +44,7 @@ def place_of(tmp_path, *wrap):
         crash.a_kill_in_a_compaction_costs_no_row,
         crash.a_kill_in_a_purge_costs_no_other_row,
         crash.what_was_acknowledged_survives_a_kill,
+        crash.what_was_acknowledged_survives_the_death_of_the_engine,
         crash.the_death_of_a_writer_does_not_stop_another,
         disk.a_full_disk_leaves_the_commit_before,
     ],
@@ -63,6 +61,7 @@ def test_an_early_answer_is_seen_as_loss(run, seed):
     target = Target.of("sqlite", wrap=(AnswersEarly,))
     for check in (
         crash.what_was_acknowledged_survives_a_kill,
+        crash.what_was_acknowledged_survives_the_death_of_the_engine,
         crash.the_death_of_a_writer_does_not_stop_another,
     ):
         result = run(check, target, seed)
@@ -154,65 +153,6 @@ def test_a_disk_that_fails(run):
 def test_a_backend_that_claims_less_is_not_judged_for_more(run):
     result = run(crash.what_was_acknowledged_survives_a_kill, Target.of("memory"))
     assert result.status == "absent"
-
-
-def hexadecimal(text):
-    return "".join(f"\\x{byte:02x}" for byte in text.encode())
-
-
-def test_a_log_of_calls_is_read_also_where_threads_cross(tmp_path):
-    log = tmp_path / "log"
-    file, name = hexadecimal("/d/f"), hexadecimal("/d/g")
-    log.write_text(
-        f'7  openat(AT_FDCWD<{hexadecimal("/")}>, "{name}", O_WRONLY|O_CREAT, 0666) = 4<{name}>\n'
-        f'7  pwrite64(4<{file}>, "{hexadecimal("abc")}", 3, 10 <unfinished ...>\n'
-        f"8  fsync(4<{file}>) = -1 EIO (Input/output error) (INJECTED)\n"
-        "7  <... pwrite64 resumed>) = 3\n"
-        "8  exit(0) = ?\n"
-        "7  +++ exited with 0 +++\n"
-    )
-    opened, sync, write = calls_of(log)
-    assert (opened.name, opened.opened, opened.result) == ("openat", "/d/g", 4)
-    assert (sync.injected, sync.result, sync.paths) == (True, -1, ["/d/f"])
-    assert (write.strings, write.words[-1], write.result) == ([b"abc"], "10", 3)
-
-
-def call(name, text, result=0, opened=""):
-    return Call(1, name, text, result, opened, False)
-
-
-def quoted(text):
-    return f'"{hexadecimal(text)}"'
-
-
-def test_a_disk_keeps_what_was_synced(tmp_path):
-    """Bytes go with the sync of their file, names with that of their directory."""
-    steps = [
-        call("openat", f"AT_FDCWD, {quoted('/d/a')}, O_RDWR|O_CREAT, 0666", 3, "/d/a"),
-        call("write", f"3</d/a>, {quoted('one')}, 3", 3),
-        call("fsync", "3</d/a>"),
-        call("write", f"3</d/a>, {quoted('two')}, 3", 3),
-        call("openat", f"AT_FDCWD, {quoted('/d')}, O_RDONLY|O_DIRECTORY", 4, "/d"),
-        call("fsync", "4</d>"),
-        call("openat", f"AT_FDCWD, {quoted('/d/b')}, O_RDWR|O_CREAT|O_DSYNC, 0666", 5, "/d/b"),
-        call("write", f"5</d/b>, {quoted('new')}, 3", 3),
-        call("rename", f"{quoted('/d/b')}, {quoted('/d/c')}"),
-        call("fsync", "4</d>"),
-    ]
-    states = [[], [], [], [], [], [("a", b"one")], *[[("a", b"one")]] * 3, [("a", b"one"), ("c", b"new")]]
-    for number, state in enumerate(states, 1):
-        found = Disk(Path("/d"))
-        found.run(steps[:number])
-        target = tmp_path / str(number)
-        found.restore(target)
-        assert sorted((path.name, path.read_bytes()) for path in target.iterdir()) == state, number
-    assert found.unsynced() == ["a"]
-    images = set()
-    for seed in range(30):
-        target = tmp_path / f"any{seed}"
-        found.restore(target, random.Random(seed))
-        images.add((target / "a").read_bytes())
-    assert images == {b"one", b"onetwo"}
 
 
 def test_a_place_moves_with_its_directory(tmp_path):

@@ -12,7 +12,17 @@ from perdure import Description, HistoryEvent
 from perdure_conformance._case import Case
 from perdure_conformance._checks import Need, check
 from perdure_conformance._target import Place
-from perdure_conformance.crash import ACTS, Rehearsal, Writer, drawn, history, killed, rehearsed, said
+from perdure_conformance.crash import (
+    ACTS,
+    Rehearsal,
+    Writer,
+    drawn,
+    history,
+    kill_all,
+    killed,
+    rehearsed,
+    said,
+)
 from perdure_conformance.expect import Skipped, holds
 
 #: At most so many milliseconds pass between an acknowledgement and a kill.
@@ -39,6 +49,7 @@ def fresh(case: Case) -> Place:
 def cleared(directory: Path | None) -> None:
     """Give back the room of files that are done with."""
     if directory is not None:
+        kill_all(directory)  # an engine may go on where only its client was killed
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -132,8 +143,21 @@ def what_was_acknowledged_survives_a_kill(case: Case) -> None:
     case.note(f"kills: {kills}, at any time in streams of {commits} commits")
 
 
-def kill_in_stream(case: Case, writer: Writer) -> None:
-    """Let the stream go on for some commits, and a random time more, and kill it."""
+@check("UP-081", "CO-001", "CO-002", level="crash", needs=(*KILLING, "places"), kind="kill", weight=0.5)
+def what_was_acknowledged_survives_the_death_of_the_engine(case: Case) -> None:
+    """Where all processes of the engine are killed at one moment, nothing that was acknowledged is lost."""
+    claims(case.description, "crash")
+    writer, kills = Writer(case.move(), case.unique(), "w"), 0
+    for _ in case.rounds(LEAST):
+        kill_in_stream(case, writer, engine=True)
+        said(writer.judged(), f"the death of the engine after {writer.acknowledged} commits")
+        kills += 1
+    seen = "all processes of the engine" if writer.place.directory else "the client of an engine elsewhere"
+    case.note(f"kills: {kills}, of {seen}, in streams of {writer.acknowledged} commits")
+
+
+def kill_in_stream(case: Case, writer: Writer, *, engine: bool = False) -> None:
+    """Let the stream go on for some commits, and a random time more, and kill it, or all of the engine."""
     child = writer.start()
     try:
         for _ in range(case.random.randint(1, 6)):
@@ -141,7 +165,7 @@ def kill_in_stream(case: Case, writer: Writer) -> None:
         if case.random.random() < 0.5:  # else at once
             writer.hear(case.random.random() * LATEST / 1_000)
     finally:
-        writer.kill()
+        writer.kill(engine=engine)
         child.close()
 
 

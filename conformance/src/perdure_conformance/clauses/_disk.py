@@ -6,6 +6,7 @@ from collections import Counter
 
 from perdure_conformance._case import Case
 from perdure_conformance._checks import check
+from perdure_conformance._target import Place
 from perdure_conformance.clauses._crash import claims, cleared
 from perdure_conformance.crash import (
     ACTS,
@@ -38,7 +39,12 @@ def rehearsal_of(case: Case, number: int) -> Rehearsal:
     names = [name for name in FAILING if case.supports(ACTS[name].needs)]
     name = names[(case.seed + number) % len(names)]
     events = history(place, case.unique())
-    return rehearsed(case.move(), case.unique(), name, events)
+    return rehearsed(place_of(case, name), case.unique(), name, events)
+
+
+def place_of(case: Case, act: str) -> Place:
+    """Where an act of this round takes place: that which opens a store makes it, too."""
+    return case.move() if ACTS[act].opens else case.place
 
 
 @check(
@@ -55,13 +61,13 @@ def a_failing_disk_leaves_the_commit_before(case: Case) -> None:
     ends: Counter[str] = Counter()
     for number in case.rounds():
         rehearsal, log = rehearsal_of(case, number), case.directory() / "log"
-        writes = writes_of(case.move(), case.unique(), rehearsal, log)
+        writes = writes_of(place_of(case, rehearsal.act), case.unique(), rehearsal, log)
         for _ in range(FAULTS):
-            fault, place = drawn_fault(writes, case.random), case.move()
+            fault, place = drawn_fault(writes, case.random), place_of(case, rehearsal.act)
             end, findings = failed(place, case.unique(), rehearsal, fault, log)
             said(findings, f"{fault} in the act {rehearsal.act!r}")
             ends[f"{fault.error} in {rehearsal.act}: {end}"] += 1
-            cleared(place.directory)
+        cleared(case.place.directory)
     case.note(f"faults: {dict(sorted(ends.items()))}")
 
 
@@ -80,11 +86,11 @@ def a_full_disk_leaves_the_commit_before(case: Case) -> None:
     for number in case.rounds():
         rehearsal = rehearsal_of(case, number)
         for limit in (0, case.random.randrange(LARGEST)):
-            place = case.move()
+            place = place_of(case, rehearsal.act)
             end, findings = limited(place, case.unique(), rehearsal, limit)
             said(findings, f"the act {rehearsal.act!r} with files of at most {limit} bytes")
             ends[end] += 1
-            cleared(place.directory)
+        cleared(case.place.directory)
     if not ends["refused"]:
         raise Skipped("the limit of this process does not reach the files of the engine")
     case.note(f"acts on a full disk: {dict(ends)}")

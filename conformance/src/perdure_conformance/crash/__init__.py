@@ -8,6 +8,7 @@ wrong with it as a list of `Finding`: none is what a backend wants.
 from perdure_conformance.crash._acting import Rehearsal, judged, killed, rehearsed
 from perdure_conformance.crash._acts import ACTS, Act, Scene, history, moved
 from perdure_conformance.crash._death import drawn
+from perdure_conformance.crash._engine import kill_all
 from perdure_conformance.crash._faults import DiskFault, drawn_fault, failed, limited, writes_of
 from perdure_conformance.crash._power import Recording, recorded
 from perdure_conformance.crash._stream import Writer
@@ -28,6 +29,7 @@ __all__ = [
     "failed",
     "history",
     "judged",
+    "kill_all",
     "killed",
     "limited",
     "moved",

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import socket
 import struct
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, Literal
 
-from perdure import HistoryEvent, PerdureError, StorageError
+import psutil  # type: ignore[import-untyped]
+from perdure import HistoryEvent, PerdureError, Retryable, StorageError
 
 from perdure_conformance._processes import Child, spawn
 from perdure_conformance._target import Place, Target
 from perdure_conformance.crash._acting import Rehearsal, judged
 from perdure_conformance.crash._acts import ACTS, Scene, ready
-from perdure_conformance.crash._trace import FAULTY, Strace, allow_tracing
+from perdure_conformance.crash._engine import files_limited, gone, processes_of
+from perdure_conformance.crash._trace import FAULTY, Call, Strace, allow_tracing
 from perdure_conformance.crash._verdict import Fault, Finding, compared
 from perdure_conformance.dump import dump
 from perdure_conformance.expect import Skipped, Violation
 
 __all__ = ["DiskFault", "Outcome", "drawn_fault", "failed", "limited", "writes_of"]
 
-End = Literal["done", "refused", "wrong", "killed"]
+#: Seconds between looks whether a call has failed, and for how long at most all of them do.
+BETWEEN, LASTING = 0.02, 3.0
+
+End = Literal["done", "refused", "unsure", "wrong", "killed"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,8 @@ class DiskFault:
 
     Attributes:
         call: The name of the system call.
-        number: Which of the calls of that name in a thread, from 1.
-        error: "ENOSPC" or "EIO"; "SIGKILL" kills the process as it makes the call.
+        number: Which of the calls of that name in a thread, from 1; in each thread of the engine.
+        error: "ENOSPC" or "EIO"; "SIGKILL" kills the process that makes the call.
         lasting: Whether all later ones fail too.
     """
 
@@ -61,7 +68,8 @@ class Outcome:
     """What a process made of an act on a disk that fails.
 
     Attributes:
-        kind: "done"; "refused", with an error that is right; "wrong", with another.
+        kind: "done"; "refused", with a StorageError; "unsure", with an error that leaves open whether it was
+            done; "wrong", with another; "killed", so that nobody said.
         text: The error.
         dump: What the same handle then reads; None where it reads nothing any more.
     """
@@ -93,6 +101,8 @@ def act_with_faults(
         act.perform(scene)
     except StorageError as error:
         kind, text = "refused", f"{type(error).__name__}: {error}"
+    except Retryable as error:
+        kind, text = "unsure", f"{type(error).__name__}: {error}"
     except Exception as error:
         kind, text = "wrong", f"{type(error).__name__}: {error}"
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
@@ -117,7 +127,7 @@ def writes_of(place: Place, namespace: str, rehearsal: Rehearsal, log: Path) -> 
     """The calls that an act makes on the files of the store: name, and number of its name in its thread."""
     child = _begun(place, namespace, rehearsal, None)
     try:
-        with Strace(child.pid, log) as trace:
+        with Strace(child.pid, place.directory, log) as trace:
             child.send("go")
             child.recv()
         child.send("go on")
@@ -128,11 +138,16 @@ def writes_of(place: Place, namespace: str, rehearsal: Rehearsal, log: Path) -> 
     found = []
     for call in trace.calls():
         numbers[call.thread, call.name] += 1
-        if call.name in FAULTY and any(path.startswith(str(place.directory)) for path in call.paths[:1]):
+        if call.name in FAULTY and _about(call, place):
             found.append((call.name, numbers[call.thread, call.name]))
     if not found:
-        raise Skipped("the engine writes in another process, whose calls cannot be made to fail")
+        raise Skipped("the engine writes in a process that it did not start, and that works elsewhere")
     return found
+
+
+def _about(call: Call, place: Place) -> bool:
+    """Whether a call is about a file of the store."""
+    return any(path.startswith(os.path.realpath(str(place.directory))) for path in call.paths[:1])
 
 
 def drawn_fault(writes: Sequence[tuple[str, int]], rng: random.Random) -> DiskFault:
@@ -151,28 +166,46 @@ def failed(
     """Do an act while calls fail; how it ended ("missed" where no call on the store did), and what is wrong."""
     child = _begun(place, namespace, rehearsal, None)
     try:
-        with Strace(child.pid, log, "-e", fault.option) as trace:
+        others = _others(place, child)
+        with Strace(child.pid, place.directory, log, "-e", fault.option) as trace:
             child.send("go")
+            _mend(child, trace, fault)
             alive = _answered(child, fault)
-        outcome = _ended(child) if alive else Outcome("killed")
+        outcome = _ended(child, others) if alive else Outcome("killed")
     finally:
         child.close()
-    hit = [call for call in trace.calls() if call.injected]
-    strange = [
-        call for call in hit if not any(path.startswith(str(place.directory)) for path in call.paths[:1])
+    killing = fault.error == "SIGKILL"
+    hit = [
+        call for call in trace.calls() if call.injected or (killing and call.last and call.name == fault.call)
     ]
-    if strange or not (hit or outcome.kind == "killed"):
+    if not hit or not all(_about(call, place) for call in hit):
         return "missed", []
     return outcome.kind, _wrong(place, namespace, rehearsal, outcome)
+
+
+def _mend(child: Child, trace: Strace, fault: DiskFault) -> None:
+    """Let the disk work again once a call has failed, or after a while, where the act has not ended by then.
+
+    Each process that the engine starts anew would meet the fault, and an engine may try again for long.
+    """
+    until = time.monotonic() + LASTING
+    while not child.poll(BETWEEN):
+        if time.monotonic() >= until or (not fault.lasting and trace.injected()):
+            trace.detach()
+            return
 
 
 def limited(place: Place, namespace: str, rehearsal: Rehearsal, limit: int) -> tuple[str, list[Finding]]:
     """Do an act where no file may grow beyond a size; how it ended, and what is wrong."""
     child = _begun(place, namespace, rehearsal, limit)
     try:
-        child.send("go")
-        _answered(child, f"files of at most {limit} bytes")
-        outcome = _ended(child)
+        others = _others(place, child)
+        with files_limited(place.directory, limit, child.pid) as reached:
+            if not reached:
+                raise Skipped("the files that other processes of the engine write cannot be limited here")
+            child.send("go")
+            _answered(child, f"files of at most {limit} bytes")
+        outcome = _ended(child, others)
     finally:
         child.close()
     return outcome.kind, _wrong(place, namespace, rehearsal, outcome)
@@ -190,6 +223,11 @@ def _begun(place: Place, namespace: str, rehearsal: Rehearsal, limit: int | None
     return child
 
 
+def _others(place: Place, child: Child) -> set[psutil.Process]:
+    """The processes of the engine besides the one that has the store open."""
+    return {process for process in processes_of(place.directory) if process.pid != child.pid}
+
+
 def _answered(child: Child, fault: object) -> bool:
     """Wait for the end of the act; whether the process is still there."""
     try:
@@ -201,10 +239,17 @@ def _answered(child: Child, fault: object) -> bool:
     return True
 
 
-def _ended(child: Child) -> Outcome:
+def _ended(child: Child, others: Collection[psutil.Process]) -> Outcome:
+    """How the act ended. That it may have been done is an answer only where what the fault hit is no more.
+
+    Args:
+        child: The process that did the act.
+        others: The other processes that the engine had before.
+    """
+    died = gone(others)
     child.send("go on")
     outcome: Outcome = child.result()
-    return outcome
+    return replace(outcome, kind="wrong") if outcome.kind == "unsure" and not died else outcome
 
 
 def _wrong(place: Place, namespace: str, rehearsal: Rehearsal, outcome: Outcome) -> list[Finding]:

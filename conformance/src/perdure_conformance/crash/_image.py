@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
+from perdure_conformance.crash._tasks import Birth, Opened, Task, Tasks
 from perdure_conformance.crash._trace import Call
+from perdure_conformance.crash._tree import Directory, File, Link, Node, Owners, read_tree, walk
 from perdure_conformance.expect import Skipped
 
 __all__ = ["Disk"]
@@ -17,253 +21,318 @@ _NOT_FOLLOWED = frozenset({"copy_file_range", "sendfile", "io_uring_enter"})
 
 MAPPED = "the engine writes through a memory map, which a trace of calls does not show"
 
-#: The unit in which a write reaches a disk.
-SECTOR = 512
-
-
-@dataclass(eq=False)
-class _File:
-    """A file: what its readers see, what is surely on the disk, and the changes in between."""
-
-    data: bytearray = field(default_factory=bytearray)
-    durable: bytes = b""
-    pending: list[tuple[int, bytes | int]] = field(default_factory=list)
-
-    def write(self, offset: int, content: bytes) -> None:
-        _apply(self.data, (offset, content))
-        self.pending.append((offset, content))
-
-    def truncate(self, size: int) -> None:
-        _apply(self.data, (-1, size))
-        self.pending.append((-1, size))
-
-    def sync(self) -> None:
-        self.durable, self.pending = bytes(self.data), []
-
-    def left(self, rng: random.Random | None) -> bytes:
-        """What a failure leaves: all that was synced, and, where there is chance, any part of the rest."""
-        image = bytearray(self.durable)
-        if rng is not None:
-            share = rng.choice((0.2, 0.5, 0.9))
-            for change in self.pending:
-                if rng.random() < share:
-                    _apply(image, _torn(change, rng))
-        return bytes(image)
-
-
-def _apply(data: bytearray, change: tuple[int, bytes | int]) -> None:
-    offset, content = change
-    if isinstance(content, int):  # a new length
-        del data[content:]
-        data.extend(bytes(content - len(data)))
-        return
-    data.extend(bytes(max(0, offset - len(data))))
-    data[offset : offset + len(content)] = content
-
-
-def _torn(change: tuple[int, bytes | int], rng: random.Random) -> tuple[int, bytes | int]:
-    """A change as it came to the disk: now and then only its first sectors."""
-    offset, content = change
-    if isinstance(content, int) or len(content) <= SECTOR or rng.random() < 0.8:
-        return change
-    return offset, content[: SECTOR * rng.randrange(1, -(-len(content) // SECTOR))]
+#: Links that are followed one after the other in a path.
+_LINKS = 8
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A change of a directory: a path names that file (None: a directory) from now on, or nothing."""
+    """A change of a directory, made at once: each name stands for that from now on, or (None) for nothing."""
 
-    path: str
-    file: _File | None
-    gone: bool
+    directory: Directory
+    names: dict[str, Node | None]
 
-    @property
-    def directory(self) -> str:
-        return str(PurePosixPath(self.path).parent)
-
-    def apply(self, names: dict[str, _File | None]) -> None:
-        if self.gone:
-            names.pop(self.path, None)
-        else:
-            names[self.path] = self.file
+    def apply(self, names: dict[str, Node]) -> None:
+        for name, node in self.names.items():
+            if node is None:
+                names.pop(name, None)
+            else:
+                names[name] = node
 
 
 class Disk:
     """The files below a directory, as system calls change them.
 
-    A file is durable up to its last fsync or fdatasync,
-    and its name up to the last fsync of its directory, as POSIX has it.
+    A file is durable up to its last fsync or fdatasync, and its name up to the last fsync of its directory, as
+    POSIX has it.
 
     Args:
-        directory: Which; it is empty in the beginning.
+        directory: Which.
+        tree: What it holds in the beginning, all of it durable; this disk changes it.
+        births: Of the tasks that make the calls.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.root = str(directory)
-        self._names: dict[str, _File | None] = {self.root: None}  # None is a directory
-        self._durable = dict(self._names)
-        self._entries: list[_Entry] = []  # that were made, changed or removed, and not synced
-        self._mapped: set[str] = set()
-        self._synced: dict[tuple[int, str], bool] = {}  # descriptor and path → opened with O_SYNC or O_DSYNC
-        self._at: dict[tuple[int, str], int | None] = {}  # descriptor and path → position; None: the end
+    def __init__(
+        self, directory: Path, tree: Directory | None = None, births: Mapping[int, Birth] | None = None
+    ) -> None:
+        self.root = os.path.realpath(directory)
+        self._tree = Directory() if tree is None else tree
+        self._tasks = Tasks(births or {})
+        self._entries: list[_Entry] = []  # that were made, and not synced
+        self._mapped: set[Node] = set()
+        self._links: dict[str, str] = {}  # anywhere: a path may lead here through one
         self.written = 0
 
     def run(self, calls: Iterable[Call]) -> None:
         """Apply calls."""
         for call in calls:
             if call.result >= 0:
-                self._run(call)
+                self._run(call, self._tasks.see(call))
 
     def unsynced(self) -> list[str]:
         """The files, relative to the directory, that hold bytes, or bear names, which a failure may take."""
-        lost = [path for path, file in self._names.items() if file is not None and file.pending]
-        lost += [path for path, file in self._names.items() if self._durable.get(path, self) is not file]
-        return sorted({str(PurePosixPath(path).relative_to(self.root)) for path in lost})
+        unnamed = {node for entry in self._entries for node in entry.names.values()}
+        return sorted(
+            path
+            for path, node in walk(self._tree)
+            if isinstance(node, File) and (node.pending or node in unnamed)
+        )
 
-    def restore(self, target: Path, rng: random.Random | None = None) -> None:
+    def differs(self) -> list[str]:
+        """The files that the real directory holds otherwise, relative to it: a trace did not show all then."""
+        real = dict(walk(read_tree(Path(self.root))))
+        mine = dict(walk(self._tree))
+        return sorted(
+            path for path in real.keys() | mine.keys() if _content(real.get(path)) != _content(mine.get(path))
+        )
+
+    def restore(self, target: Path, rng: random.Random | None = None, owners: Owners | None = None) -> None:
         """Make a directory as a failure leaves this one.
 
         Args:
             target: Where; it is empty.
             rng: Chance: any part of what was not synced is there too. None: nothing of it is.
+            owners: Whose all is; what is not in there is that of the owner of the directory above.
         """
-        names = dict(self._durable)
+        names: dict[Directory, dict[str, Node]] = {}
         if rng is not None:
-            # Entries of a directory come to the disk in the order in which they were made.
+            # Entries come to the disk in the order in which they were made.
             for entry in self._entries[: rng.randint(0, len(self._entries))]:
-                entry.apply(names)
+                entry.apply(names.setdefault(entry.directory, dict(entry.directory.durable)))
         target.mkdir(parents=True, exist_ok=True)
-        for path, file in sorted(names.items()):
-            place = target / PurePosixPath(path).relative_to(self.root)
-            if file is None:
-                place.mkdir(parents=True, exist_ok=True)
-            elif place.parent.is_dir():
-                place.write_bytes(file.left(rng))
+        self._restore(target, self._tree, names, rng)
+        if owners is not None:
+            _give(target, owners)
+
+    def _restore(
+        self,
+        target: Path,
+        directory: Directory,
+        names: Mapping[Directory, Mapping[str, Node]],
+        rng: random.Random | None,
+    ) -> None:
+        for name, node in sorted(names.get(directory, directory.durable).items()):
+            place = target / name
+            if isinstance(node, File):
+                place.write_bytes(node.left(rng))
+            elif isinstance(node, Link):
+                place.symlink_to(node.target)
+            else:
+                place.mkdir()
+                self._restore(place, node, names, rng)
 
     # ----------------------------------------------------------------------------------------- calls
 
-    def _run(self, call: Call) -> None:
+    def _run(self, call: Call, task: Task) -> None:
         paths, name = call.paths, call.name
-        if name in ("open", "openat", "creat"):
-            self._open(call)
+        if name in ("open", "openat", "openat2", "creat"):
+            self._open(call, task)
         elif name in _NOT_FOLLOWED:
             if name.startswith("io_uring") or any(self._ours(path) for path in paths):
                 raise Skipped(f"the engine writes with {name}, which this check does not follow")
         elif name == "mmap":
             if paths and self._ours(paths[0]) and "PROT_WRITE" in call.text and "MAP_SHARED" in call.text:
-                self._mapped.add(paths[0])
-        elif name.startswith(("rename", "unlink", "mkdir", "rmdir", "link")):
-            self._directory(call)
+                node = self._find(paths[0])
+                if node is not None:
+                    self._mapped.add(node)
+        elif name.startswith(("rename", "unlink", "mkdir", "rmdir", "link", "symlink")):
+            self._names(call, task)
         elif name in ("sync", "syncfs"):
             self._everything()
+        elif name == "truncate":
+            node = self._find(self._arguments(call, task)[0])
+            if isinstance(node, File):
+                node.truncate(int(call.words[1]))
         elif paths and self._ours(paths[0]):
-            self._file(call, paths[0])
+            self._file(call, task, paths[0])
+
+    def _open(self, call: Call, task: Task) -> None:
+        path = call.opened
+        if not self._ours(path):
+            return
+        flags = next((word for word in call.words if "O_" in word), "O_CREAT|O_TRUNC")  # creat has none
+        node = self._find(path)
+        if node is None:
+            if "O_DIRECTORY" in flags or "O_CREAT" not in flags or "O_TMPFILE" in flags:
+                return
+            node = File()
+            self._enter(path, node)
+        task.files[call.result] = Opened(node, "SYNC" in flags, None if "O_APPEND" in flags else 0)
+        if isinstance(node, File) and "O_TRUNC" in flags and node.data:
+            node.truncate(0)
+
+    def _names(self, call: Call, task: Task) -> None:
+        """A call that changes what names stand for."""
+        places, name = self._arguments(call, task), call.name
+        if name.startswith("mkdir"):
+            self._enter(places[0], Directory())
+        elif name.startswith("symlink"):
+            target = os.fsdecode(call.strings[0])
+            self._links[places[1]] = os.path.normpath(os.path.join(os.path.dirname(places[1]), target))
+            self._enter(places[1], Link(target))
+        elif name.startswith("link"):
+            node = self._find(places[0])
+            if node is not None:
+                self._enter(places[1], node)
+        elif name.startswith("rename"):
+            self._rename(*places, exchange="RENAME_EXCHANGE" in call.text)
+        else:
+            self._links.pop(places[0], None)
+            self._enter(places[0], None)
+
+    def _rename(self, old: str, new: str, *, exchange: bool) -> None:
+        node = self._find(old)
+        if node is None or old == new:
+            return
+        before = self._find(new) if exchange else None
+        if os.path.dirname(old) == os.path.dirname(new):
+            parent = self._parent(old)
+            assert parent is not None
+            self._change(parent, {os.path.basename(old): before, os.path.basename(new): node})
+        else:
+            self._enter(new, node)
+            self._enter(old, before)
+
+    def _file(self, call: Call, task: Task, path: str) -> None:
+        """A call on a descriptor."""
+        name, words = call.name, call.words
+        opened = task.files.get(int(words[0])) or Opened(self._find(path) or File(), False, None)
+        node = opened.node
+        if name in ("fsync", "fdatasync"):
+            if node in self._mapped:
+                raise Skipped(MAPPED)
+            if isinstance(node, Directory):
+                self._sync_directory(node)
+            elif isinstance(node, File):
+                node.sync()
+        elif name == "msync":
+            raise Skipped(MAPPED)
+        elif name == "lseek":
+            opened.at = None if opened.at is None else call.result
+        elif isinstance(node, File):
+            if name == "ftruncate":
+                node.truncate(int(words[1]))
+            elif name == "fallocate":
+                self._allocate(node, words)
+            elif name.startswith(("write", "pwrite")):
+                self._write(call, node, opened)
+
+    def _allocate(self, file: File, words: list[str]) -> None:
+        mode, offset, length = words[1], int(words[2]), int(words[3])
+        if mode == "0":
+            if offset + length > len(file.data):
+                file.truncate(offset + length)
+        elif "PUNCH_HOLE" in mode or "ZERO_RANGE" in mode:
+            end = offset + length
+            if "KEEP_SIZE" in mode:
+                end = min(end, len(file.data))
+            if end > offset:
+                file.write(offset, bytes(end - offset))
+        elif mode != "FALLOC_FL_KEEP_SIZE":
+            raise Skipped(f"the engine writes with fallocate and {mode}, which this check does not follow")
+
+    def _write(self, call: Call, file: File, opened: Opened) -> None:
+        content = b"".join(call.strings)[: call.result]
+        if opened.at is None and not call.name.startswith("pwrite"):
+            offset = len(file.data)
+        elif call.name.startswith("pwrite"):
+            # pwritev2 has flags after the offset
+            offset = int(call.words[-2 if call.name == "pwritev2" else -1], 0)
+        else:
+            assert opened.at is not None
+            offset = opened.at
+            opened.at += len(content)
+        file.write(offset, content)
+        self.written += len(content)
+        if opened.synced or "RWF_DSYNC" in call.text or "RWF_SYNC" in call.text:
+            file.sync()
+
+    # ----------------------------------------------------------------------------------------- names
+
+    def _arguments(self, call: Call, task: Task) -> list[str]:
+        """The paths that a call on names is about, absolute; the first of a symbolic link is what it says."""
+        bases: list[str | None] = [*call.paths]
+        if call.name == "symlinkat":
+            bases.insert(0, None)
+        bases += [None] * len(call.strings)
+        return [self._real(task.path(text, base)) for text, base in zip(call.strings, bases, strict=False)]
+
+    def _real(self, path: str) -> str:
+        """The path without links on the way; the last name may be one."""
+        for _ in range(_LINKS):
+            for link, target in self._links.items():
+                if path.startswith(f"{link}/"):
+                    path = os.path.normpath(target + path[len(link) :])
+                    break
+            else:
+                break
+        return path
 
     def _ours(self, path: str) -> bool:
         return path == self.root or path.startswith(self.root + "/")
 
-    def _open(self, call: Call) -> None:
-        path = call.opened
+    def _find(self, path: str) -> Node | None:
         if not self._ours(path):
-            return
-        flags = next((word for word in call.words if word.startswith("O_")), "")
-        if path not in self._names:
-            if "O_DIRECTORY" in flags or "O_CREAT" not in flags:
-                return
-            self._name(path, _File())
-        key = (call.result, path)
-        self._synced[key] = "SYNC" in flags
-        self._at[key] = None if "O_APPEND" in flags else 0
-        file = self._names[path]
-        if file is not None and "O_TRUNC" in flags and file.data:
-            file.truncate(0)
+            return None
+        node: Node | None = self._tree
+        for name in filter(None, path[len(self.root) :].split("/")):
+            if not isinstance(node, Directory):
+                return None
+            node = node.names.get(name)
+        return node
 
-    def _directory(self, call: Call) -> None:
-        places = self._arguments(call)
-        if call.name.startswith("mkdir"):
-            if self._ours(places[0]):
-                self._name(places[0], None)
-        elif call.name.startswith("link"):
-            old, new = places
-            if self._ours(new) and old in self._names:
-                self._name(new, self._names[old])
-        elif call.name.startswith("rename"):
-            old, new = places
-            moved = [path for path in self._names if path == old or path.startswith(old + "/")]
-            for path in moved:
-                file = self._names[path]
-                if self._ours(new):
-                    self._name(new + path[len(old) :], file)
-                self._remove(path)
-        elif places[0] in self._names:
-            self._remove(places[0])
+    def _parent(self, path: str) -> Directory | None:
+        found = self._find(os.path.dirname(path))
+        return found if isinstance(found, Directory) else None
 
-    def _arguments(self, call: Call) -> list[str]:
-        """The paths that a call on names is about, absolute."""
-        strings = [PurePosixPath(found.decode(errors="surrogateescape")) for found in call.strings]
-        bases = call.paths
-        return [
-            str(path if path.is_absolute() or i >= len(bases) else PurePosixPath(bases[i]) / path)
-            for i, path in enumerate(strings)
-        ]
+    def _enter(self, path: str, node: Node | None) -> None:
+        """From now on the path stands for that, or (None) for nothing."""
+        parent = self._parent(path)
+        if parent is not None:
+            self._change(parent, {os.path.basename(path): node})
 
-    def _file(self, call: Call, path: str) -> None:
-        name, words, file = call.name, call.words, self._names.get(path)
-        if name in ("fsync", "fdatasync"):
-            if path in self._mapped:
-                raise Skipped(MAPPED)
-            if path in self._names and file is None:
-                self._sync_directory(path)
-            elif file is not None:
-                file.sync()
-            return
-        if name == "msync":
-            raise Skipped(MAPPED)
-        if file is None:  # removed, or not one that was seen
-            return
-        key = (int(words[0]), path)
-        if name == "ftruncate":
-            file.truncate(int(words[1]))
-        elif name == "fallocate" and words[1] == "0":
-            file.truncate(max(len(file.data), int(words[2]) + int(words[3])))
-        elif name == "lseek":
-            self._at[key] = call.result
-        elif name.startswith(("write", "pwrite")):
-            self._write(call, file, key)
-        if self._synced.get(key):
-            file.sync()
+    def _change(self, directory: Directory, names: dict[str, Node | None]) -> None:
+        entry = _Entry(directory, names)
+        entry.apply(directory.names)
+        self._entries.append(entry)
 
-    def _write(self, call: Call, file: _File, key: tuple[int, str]) -> None:
-        content = b"".join(call.strings)[: call.result]
-        if call.name.startswith("pwrite"):
-            # pwritev2 has flags after the offset
-            offset = int(call.words[-2 if call.name == "pwritev2" else -1], 0)
-        else:
-            position = self._at.get(key)
-            offset = len(file.data) if position is None else position
-            if position is not None:
-                self._at[key] = offset + len(content)
-        file.write(offset, content)
-        self.written += len(content)
-
-    # ----------------------------------------------------------------------------------------- names
-
-    def _name(self, path: str, file: _File | None) -> None:
-        self._names[path] = file
-        self._entries.append(_Entry(path, file, gone=False))
-
-    def _remove(self, path: str) -> None:
-        file = self._names.pop(path)
-        self._entries.append(_Entry(path, file, gone=True))
-
-    def _sync_directory(self, directory: str) -> None:
+    def _sync_directory(self, directory: Directory) -> None:
         for entry in self._entries:
-            if entry.directory == directory:
-                entry.apply(self._durable)
-        self._entries = [entry for entry in self._entries if entry.directory != directory]
+            if entry.directory is directory:
+                entry.apply(directory.durable)
+        self._entries = [entry for entry in self._entries if entry.directory is not directory]
 
     def _everything(self) -> None:
-        for file in self._names.values():
-            if file is not None:
-                file.sync()
-        self._durable, self._entries = dict(self._names), []
+        for _, node in walk(self._tree):
+            if isinstance(node, File):
+                node.sync()
+        for entry in self._entries:
+            entry.apply(entry.directory.durable)
+        self._entries = []
+
+
+def _content(node: Node | None) -> object:
+    if isinstance(node, File):
+        return node.data
+    return node.target if isinstance(node, Link) else type(node)
+
+
+def _give(target: Path, owners: Owners) -> None:
+    """Give what is in a directory to those whose it was, with the rights that they gave."""
+    above: dict[str, tuple[int, int]] = {}
+    mine = (os.geteuid(), os.getegid())
+    for place, _, files in os.walk(target):
+        relative = os.path.relpath(place, target)
+        relative = "" if relative == "." else relative
+        for name in ("", *files):
+            path = os.path.join(place, name)
+            key = os.path.join(relative, name).rstrip("/")
+            user, group, mode = owners.get(
+                key, (*above.get(os.path.dirname(key), mine), 0o600 if name else 0o700)
+            )
+            above[key] = (user, group)
+            if (user, group) != mine:
+                with suppress(PermissionError):
+                    os.chown(path, user, group, follow_symlinks=False)
+            if not os.path.islink(path):
+                os.chmod(path, mode)

@@ -12,6 +12,7 @@ from perdure import Link, Memory, PerdureError, Skill, State, Store, Trace
 
 from perdure_conformance._processes import Child, spawn
 from perdure_conformance._target import Place, Target
+from perdure_conformance.crash._engine import kill_all
 from perdure_conformance.crash._trace import allow_tracing
 from perdure_conformance.crash._verdict import Fault, Finding, problems
 
@@ -171,8 +172,14 @@ class Writer:
         self.acknowledged = message
         return message
 
-    def kill(self) -> None:
-        """Kill the process, and read what it had acknowledged until then."""
+    def kill(self, *, engine: bool = False) -> None:
+        """Kill the process, and read what it had acknowledged until then.
+
+        Args:
+            engine: Kill all other processes of the engine at the same moment.
+        """
+        if engine:
+            kill_all(self.place.directory, self.child.pid)
         self.child.kill()
         while self.hear() is not None:
             pass
@@ -186,6 +193,12 @@ class Writer:
             pass
         self.child.wait()
         self.child.close()
+
+    def finish(self) -> None:
+        """Wait until the process has acknowledged its last number, and ended."""
+        while self.hear() is not None:
+            pass
+        self.child.wait()
 
     def judged(self, *, again: bool = True) -> list[Finding]:
         """What a new process finds wrong; the stream goes on after the last number that is there."""
