@@ -12,7 +12,7 @@ from urllib.parse import quote
 import perdure
 import psycopg
 import pytest
-from perdure import CorruptStore, IncompatibleStore, Memory, NotFound, PermissionDenied
+from perdure import Busy, CorruptStore, IncompatibleStore, Memory, NotFound, PermissionDenied
 from perdure_postgres import embedded
 from perdure_postgres._upgrade import DERIVED
 from perdure_sql import SCHEMA_REVISION
@@ -180,6 +180,16 @@ def test_of_processes_that_upgrade_at_once_one_does_it(server):
     assert ran[-1] >= len(revisions())
     assert ran[:-1] == [0, 0]
     assert embedded.schema_diff(url) == []
+
+
+def test_who_waits_too_long_for_another_upgrade_is_told(server, url):
+    held = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+    with psycopg.connect(server.conninfo) as other:
+        other.execute(held, (f"perdure {url.rpartition('=')[2]}",))
+        for call in (lambda url: embedded.schema_upgrade(url, dry_run=False), embedded.schema_diff):
+            with pytest.raises(Busy, match="try again"):
+                call(f"{url}&timeout=0.05")
+    embedded.schema_upgrade(url, dry_run=False)
 
 
 def test_what_cannot_be_upgraded(server, url, tmp_path):
