@@ -76,6 +76,7 @@ class EmbeddedServer:
                     self._join()
                 self.conninfo = self._conninfo()
             self._relink()
+            since = server.mark(self._home)
             while (state := server.ping(self.conninfo)) is not Ping.OK:
                 if time.monotonic() >= until:
                     raise Busy(
@@ -86,6 +87,12 @@ class EmbeddedServer:
                     with self._starting(until):
                         if server.ping(self.conninfo) is Ping.NO_RESPONSE:
                             server.start(self._home, until)
+                elif len(deaths := server.panics(self._home, since)) > 1:  # it would die of that for ever
+                    raise StorageError(
+                        f"the embedded Postgres of {str(self.directory)!r} dies as it starts ({deaths[-1]}); mend "
+                        f"that and try again, or see {str(self.directory / 'log')!r}",
+                        driver=deaths[-1],
+                    )
                 else:
                     server.quit_if_stuck(self._home)
                     time.sleep(0.01)

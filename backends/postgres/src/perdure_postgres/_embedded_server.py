@@ -24,7 +24,7 @@ from perdure_postgres._embedded_cluster import LOG, Home, failed, translated
 if TYPE_CHECKING:
     import psutil  # type: ignore[import-untyped]
 
-__all__ = ["PORT", "SOCKET", "Mark", "complaint", "mark", "ping", "quit_if_stuck", "start", "stop"]
+__all__ = ["PORT", "SOCKET", "Mark", "complaint", "mark", "panics", "ping", "quit_if_stuck", "start", "stop"]
 
 PORT = 5432
 SOCKET = f".s.PGSQL.{PORT}"
@@ -150,6 +150,11 @@ def complaint(home: Home, since: Mark, running: bool) -> str | None:
     panics = [line for line in lines if line.startswith("PANIC")]
     fatal = [line for line in lines if not running and not _HARMLESS.match(line)]
     return next(reversed(panics or fatal), None)
+
+
+def panics(home: Home, since: Mark) -> list[str]:
+    """The lines of the log, newer than `since`, that tell of a death of the whole server."""
+    return [line for line in _severe(home, since) if line.startswith("PANIC")]
 
 
 def _severe(home: Home, since: Mark) -> list[str]:

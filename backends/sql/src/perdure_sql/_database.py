@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from perdure import Context
+from perdure import Context, Retryable, StorageError
 
 from perdure_sql._dialect import Dialect, Scope
 
@@ -103,14 +103,23 @@ class Database:
         """
         deadline = ctx.deadline if ctx is not None else None
         tries = 0
+        doubt: Exception | None = None
         while True:
             try:
                 with self.writing(ctx, ns, scope) as session:
                     return body(session)
             except self.dialect.driver_error as error:
                 tries += 1
+                doubt = error if self.dialect.unsure(error) else doubt
                 if not self.dialect.again(error, scope, tries, deadline):
+                    if doubt is None or doubt is error:
+                        raise
+                    raise doubt from error
+            except (StorageError, Retryable) as error:
+                # Nobody knows yet whether an earlier run was committed: no error may say that nothing was.
+                if doubt is None:
                     raise
+                raise doubt from error
 
     @contextmanager
     def writing(self, ctx: Context | None, ns: int, scope: Scope) -> Iterator[Session]:
