@@ -260,4 +260,5 @@ def run_cases(bench: Bench, cases: Mapping[str, Case], wanted: Callable[[str], b
     """The lines of the cases that are wanted, one after the other."""
     for name, measure in cases.items():
         if wanted(name):
-            yield from measure(bench)
+            for line in measure(bench):
+                yield line if line.note else replace(line, note=f"a read; the store is {bench.durability}")
