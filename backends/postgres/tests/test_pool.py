@@ -84,9 +84,24 @@ def test_a_waiting_call_is_told_when_the_store_is_closed(hold, server):
 def test_no_call_needs_two_connections(server, tmp_path):
     """With one, a call that took a second would never get it."""
     program = runpy.run_path(str(PROGRAM))
-    url = server.url(pool=1, timeout=2)
+    url = server.url(pool=1, timeout=5)
     used = program["program"](url, program["close_and_open"](url), tmp_path)
     assert used >= program["public_methods"]() - {"Store.close"}
+
+
+def test_copies_within_one_server_at_once(server):
+    """Each writes what it reads through another store of the same pool."""
+    url = server.url(pool=2, timeout=5)
+    with perdure.open(url, namespace="source") as source:
+        source.memories.put(Memory(id=f"m{i}") for i in range(50))
+
+        def copy(number: int) -> int:
+            with perdure.open(url, namespace=f"copy-{number}") as target:
+                target.ingest(source.export())
+                return target.memories.count()
+
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(copy, range(4))) == [50] * 4
 
 
 def test_threads_share_one_connection(server):
