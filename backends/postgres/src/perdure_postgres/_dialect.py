@@ -277,7 +277,8 @@ class Postgres(Dialect):
     def reclaim(self, deadline: float | None) -> int:
         connection = self._take(deadline)
         try:
-            return reclaim(connection)
+            latest = time.monotonic() + self._options.timeout
+            return reclaim(connection, latest if deadline is None else min(deadline, latest))
         finally:
             self._pool.give(connection)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
 import sqlalchemy as sa
-from perdure import Problem
+from perdure import Busy, Problem
 from perdure_sql import metadata
 from psycopg import errors, sql
 
@@ -35,6 +36,13 @@ _INDEXES = (
     "JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.number ORDER BY k.place) END "
     "FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid "
     f"WHERE t.relnamespace = {_HERE} ORDER BY t.relname, i.relname"
+)
+
+#: Each transaction of the database: those that have begun hold a lock on their own number, the prepared have a name.
+_RUNNING = (
+    "SELECT l.virtualtransaction FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid "
+    "WHERE l.locktype = 'virtualxid' AND l.pid <> pg_backend_pid() AND a.datname = current_database() "
+    "UNION ALL SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
 )
 
 _MEND = "perdure schema diff prints what brings it back, a backup has its rows"
@@ -99,12 +107,19 @@ def _keys(table: sa.Table) -> set[tuple[str, ...]]:
     }
 
 
-def reclaim(connection: Connection) -> int:
+def reclaim(connection: Connection, until: float) -> int:
     """Give space back; where rows were purged since the last time, see that their bytes are nowhere any more.
 
     What was purged stays in free parts of pages, which Postgres does not overwrite. So the tables are
     rewritten then, for which readers of each have to wait. Roles that do not own the tables leave
     it to one that does.
+
+    Args:
+        connection: Outside of any transaction.
+        until: The moment of `time.monotonic` to wait until.
+
+    Raises:
+        Busy: A transaction that may still see what was purged has not ended by then; nothing is forgotten.
     """
     before = store_bytes(connection)
     tables = [row[0] for row in connection.execute(_TABLES)]
@@ -114,10 +129,23 @@ def reclaim(connection: Connection) -> int:
     if not erased:
         _each(connection, "VACUUM (SKIP_LOCKED) {}", tables)
     else:
+        _outlive(connection, until)
         _each(connection, "VACUUM (FULL, ANALYZE) {}", tables)
         _forget(connection)
         connection.execute("DELETE FROM erased WHERE ns = ANY(%s)", (erased,))
     return max(0, before - store_bytes(connection))
+
+
+def _outlive(connection: Connection, until: float) -> None:
+    """Wait for all transactions of this database that run now: a rewritten table keeps what any of them may see."""
+    older = {row[0] for row in connection.execute(_RUNNING)}
+    while older.intersection(row[0] for row in connection.execute(_RUNNING)):
+        if time.monotonic() >= until:
+            raise Busy(
+                "a transaction that began before still sees what was purged, so that it cannot be erased yet; "
+                "compact again when it has ended"
+            )
+        time.sleep(0.01)
 
 
 def _each(connection: Connection, text: str, tables: Sequence[str]) -> None:
