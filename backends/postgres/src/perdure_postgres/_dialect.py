@@ -70,6 +70,7 @@ class Postgres(Dialect):
     nulls_high = True
     writes_nest = True
     few = 1
+    strays = False  # pages have checksums
 
     def __init__(self, options: Options, lease: Lease[Pool]) -> None:
         super().__init__(DIALECT)

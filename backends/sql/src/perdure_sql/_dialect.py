@@ -101,6 +101,8 @@ class Dialect(ABC):
     writes_nest: bool = False
     #: Up to so many keys, a statement for each is faster than one that joins a list of keys.
     few: int = 12
+    #: Whether damage may move a record to another namespace unseen: `verify` then looks through all of them.
+    strays: bool = True
     #: Table → columns that the engine derives from a row's own, for itself.
     derived: Mapping[str, tuple[str, ...]] = {}
     #: The engine's index for approximate search, where it has one.

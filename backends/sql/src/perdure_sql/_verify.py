@@ -6,7 +6,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from perdure import TABLES, Key, PerdureError, Problem, Table, VerifyReport
+from perdure import (
+    TABLES,
+    Key,
+    PerdureError,
+    PermissionDenied,
+    Problem,
+    Retryable,
+    Table,
+    VerifyReport,
+)
 from perdure.kit import chunk_digest, owner_key, row_hash
 
 from perdure_sql._arms import arm_params, arms_sql
@@ -57,6 +66,8 @@ def verify(session: Session, ns: int) -> VerifyReport:
         try:
             step()
         except session.dialect.driver_error as error:
+            if isinstance(session.dialect.translate(error), Retryable | PermissionDenied):
+                raise  # which says nothing about the store
             checker.report("error", "unreadable", session.dialect.name, f"a page cannot be read: {error}")
         except _MALFORMED as error:
             checker.report("error", "malformed", session.dialect.name, f"a stored cell is malformed: {error}")
@@ -85,7 +96,8 @@ class _Checker:
     def records(self) -> None:
         """Hashes of everything that is not a row; of other namespaces too, where one might have strayed there."""
         for table, names in RECORDS.items():
-            own = f" WHERE ns = {self.ns:d}" if table in _INDEXED else ""
+            indexed = table in _INDEXED or not self.session.dialect.strays
+            own = f" WHERE {names[0]} = {self.ns:d}" if indexed else ""
             for row in self.session.stream(f"SELECT {', '.join(names)} FROM {table}{own}"):
                 self.checked[table] += row[0] == self.ns
                 if record_hash(table, row[:-1]) != row[-1]:
@@ -217,7 +229,7 @@ class _Checker:
             )
         for row in self._stream(
             f"SELECT {columns(table.key, 'o.')}, o.first_seq, b.flat, "
-            f"(SELECT min(v.from_seq) FROM {table.name} v WHERE v.ns = o.ns AND v.branch = o.branch AND {on}) "
+            f"(SELECT min(v.from_seq) FROM {table.name} v WHERE v.ns = :ns AND v.branch = o.branch AND {on}) "
             f"FROM {table.name}_overrides o LEFT JOIN branches b ON b.ns = o.ns AND b.no = o.branch WHERE o.ns = :ns"
         ):
             self.checked["overrides"] += 1
@@ -296,7 +308,7 @@ def _referring(table: Table, wanted: list[str], lineage: Sequence[Arm]) -> list[
     for depth in range(1, len(lineage)):
         closer = ", ".join(f":b{d}" for d in range(depth))
         replaced = " OR ".join(
-            f"EXISTS (SELECT 1 FROM {column.references}_overrides t WHERE t.ns = v.ns "
+            f"EXISTS (SELECT 1 FROM {column.references}_overrides t WHERE t.ns = :ns "
             f"AND t.id = v.{quote(column.name)} AND t.branch IN ({closer}))"
             for column in table.columns
             if column.references is not None
