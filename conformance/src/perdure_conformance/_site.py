@@ -16,6 +16,7 @@ from perdure import Description, Store, Unsupported
 
 from perdure_conformance._processes import Child
 from perdure_conformance._target import Place, Target
+from perdure_conformance.report import masked
 
 __all__ = ["Site"]
 
@@ -95,7 +96,8 @@ class Site:
                 self._drop(self._shared)
             except Exception as error:
                 told = (
-                    f"namespaces with c{self._prefix} in them may be left at {self.target.template}: {error}"
+                    f"namespaces with c{self._prefix} in them may be left at "
+                    f"{masked(self.target.template)}: {error}"
                 )
                 warnings.warn(told, stacklevel=2)
             self._shared = None

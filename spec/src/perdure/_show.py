@@ -17,7 +17,7 @@ def shown(thing: object) -> str:
 
 def shown_url(url: object) -> str:
     """The same of what should be a store URL; of one that may hold a password only the first word."""
-    if isinstance(url, str) and ("@" in url or "?" in url):
-        word = re.match(r"[^:/@?]*", url)
+    if isinstance(url, str) and re.search("[@?=]", url):
+        word = re.match(r"[^:/@?=\s]*", url)
         return shown(f"{word[0] if word else ''}…")
     return shown(url)

@@ -50,9 +50,7 @@ def _grants(
     out = output(as_json)
     scheme = url.partition("://")[0]
     if scheme not in _SCHEMES:
-        raise InvalidURL(
-            f"only Postgres has roles to grant to; {scheme[:40]!r} is none of {', '.join(_SCHEMES)}"
-        )
+        raise InvalidURL("only Postgres has roles to grant to; write postgresql://user@host/database")
     options = parse_url(url, "rw", embedded=scheme == _SCHEMES[1])
     given = [_tenant(text) for text in tenant or ()]
     if given and not rls:
