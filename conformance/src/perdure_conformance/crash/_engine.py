@@ -87,15 +87,14 @@ def files_limited(directory: Path | None, limit: int, but: int) -> Iterator[bool
     Args:
         directory: The engine's.
         limit: The size.
-        but: The number of a process that sees to itself.
+        but: The number of a process that limits itself.
     """
     limited = [_limit(process, str(limit)) for process in processes_of(directory) if process.pid != but]
     try:
         yield all(limited)
     finally:
         for process in processes_of(directory):
-            if process.pid != but:
-                _limit(process, _most(process))
+            _limit(process, _most(process))
 
 
 def _limit(process: psutil.Process, limit: str) -> bool:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import psutil  # type: ignore[import-untyped]
 from perdure import HistoryEvent, PerdureError, Retryable, StorageError
 
-from perdure_conformance._processes import Child, spawn
+from perdure_conformance._processes import PATIENCE, Child, spawn
 from perdure_conformance._target import Place, Target
 from perdure_conformance.crash._acting import Rehearsal, judged
 from perdure_conformance.crash._acts import ACTS, Scene, ready
@@ -32,7 +32,7 @@ from perdure_conformance.expect import Skipped, Violation
 __all__ = ["DiskFault", "Outcome", "drawn_fault", "failed", "limited", "writes_of"]
 
 #: Seconds between looks whether a call has failed, and for how long at most all of them do.
-BETWEEN, LASTING = 0.02, 3.0
+BETWEEN, LASTING = 0.02, 5.0
 
 End = Literal["done", "refused", "unsure", "wrong", "killed"]
 
@@ -196,7 +196,10 @@ def _mend(child: Child, trace: Strace, fault: DiskFault) -> None:
 
 
 def limited(place: Place, namespace: str, rehearsal: Rehearsal, limit: int) -> tuple[str, list[Finding]]:
-    """Do an act where no file may grow beyond a size; how it ended, and what is wrong."""
+    """Do an act where no file may grow beyond a size; how it ended, and what is wrong.
+
+    It ends as "done again" where the engine lost a process meanwhile, and went on.
+    """
     child = _begun(place, namespace, rehearsal, limit)
     try:
         others = _others(place, child)
@@ -204,11 +207,14 @@ def limited(place: Place, namespace: str, rehearsal: Rehearsal, limit: int) -> t
             if not reached:
                 raise Skipped("the files that other processes of the engine write cannot be limited here")
             child.send("go")
-            _answered(child, f"files of at most {limit} bytes")
+            child.poll(LASTING if others else PATIENCE)  # an engine that starts anew may try again for long
+        _answered(child, f"files of at most {limit} bytes")
+        again = gone(others)
         outcome = _ended(child, others)
     finally:
         child.close()
-    return outcome.kind, _wrong(place, namespace, rehearsal, outcome)
+    end = "done again" if outcome.kind == "done" and again else outcome.kind
+    return end, _wrong(place, namespace, rehearsal, outcome)
 
 
 def _begun(place: Place, namespace: str, rehearsal: Rehearsal, limit: int | None) -> Child:
