@@ -24,7 +24,7 @@ from perdure_postgres._calibrate import Calibration, calibrate, decoded, encoded
 from perdure_postgres._options import Options
 from perdure_postgres._pool import Connection, run
 from perdure_postgres._tasks import Tasks
-from perdure_postgres._vectors import INDEXABLE, cell_of, halved, key_of
+from perdure_postgres._vectors import INDEXABLE, INLINE, cell_of, halved, key_of
 
 __all__ = ["Hnsw"]
 
@@ -40,6 +40,10 @@ _THERE, _MISSING = 60.0, 5.0
 
 #: Seconds that a commit waits for an index that is soon built.
 _WAIT = 2.0
+
+#: Seconds without a new vector after which a load is over, and that its end is waited for: rows that come while
+#: an index is there take many times longer than those that it is built from.
+_QUIET, _LOAD = 2.0, 120.0
 
 #: Numbers in a space that is soon indexed.
 _SOON = 1_000_000
@@ -79,10 +83,12 @@ _OURS = (
 
 @dataclass
 class _Grown:
-    """How many vectors a space has, about: as last counted and with what this process added; when to count anew."""
+    """How many vectors a space has, about: as last counted and with what this process added since;
+    from how many on to count anew; when this process added some last."""
 
     known: int = 0
     due: int = 0
+    last: float = 0.0
 
 
 class Hnsw:
@@ -100,6 +106,7 @@ class Hnsw:
         self._found: dict[str, tuple[float, Calibration | None]] = {}
         self._grown: dict[tuple[int, str], _Grown] = {}
         self._tasks = Tasks(connect)
+        self._closing = threading.Event()
 
     # ---------------------------------------------------------------------------------- for searches
 
@@ -113,13 +120,16 @@ class Hnsw:
         return self._indexed(ns, space, found.ef)
 
     def _indexed(self, ns: int, space: Space, ef: int) -> Indexed:
-        distance = _OPERATORS[space.metric][0]
+        distance, breadth = _OPERATORS[space.metric][0], max(ef, self._options.ef_search)
         return Indexed(
             current=f"v.ns = {ns} AND v.search_key = {key_of(ns, space)} AND v.to_seq = {OPEN} AND v.dead = 0",
             near=f"{_indexed(space, 'v.search')} {distance} {_indexed(space, ':query')}",
             far=f"{{}}.search {distance} :query",
             setup=_SETUP,
-            params={"ef": str(max(ef, self._options.ef_search))},
+            params={"ef": str(breadth)},
+            wide={"ef": str(min(1_000, 3 * breadth))},
+            # The planner does not know that vectors this long are stored apart from their rows.
+            settings="SET LOCAL enable_sort = off" if space.dim > INLINE else "",
             slack=1e-4 if halved(space) and space.dtype != "float16" else 1e-6,
         )
 
@@ -158,6 +168,7 @@ class Hnsw:
 
     def close(self) -> None:
         """Break off what is under way; the next process to write does it."""
+        self._closing.set()
         self._tasks.close()
 
     def _added(self, connection: Connection, ns: int, name: str, count: int) -> threading.Event | None:
@@ -167,7 +178,7 @@ class Hnsw:
             return None
         with self._lock:
             grown = self._grown.setdefault((ns, name), _Grown())
-            grown.known += count
+            grown.known, grown.last = grown.known + count, time.monotonic()
             if grown.known < grown.due:
                 return None
         space = _space(connection, ns, name)
@@ -182,13 +193,16 @@ class Hnsw:
                 grown.due = there + max(there // 2, 1)
         if there < most:
             return None
-        done = self._tasks.do((ns, name), lambda own: self._build(own, ns, name))
-        return done if there * space.dim <= _SOON else None
+        soon = there * space.dim <= _SOON
+        done = self._tasks.do((ns, name), lambda own: self._build(own, ns, name, wait=not soon))
+        return done if soon else None
 
     # --------------------------------------------------------------------------------- in the background
 
-    def _build(self, connection: Connection, ns: int, name: str) -> None:
+    def _build(self, connection: Connection, ns: int, name: str, *, wait: bool) -> None:
         """See that the space has an index, and find out how well it finds."""
+        if wait:
+            self._settle(ns, name)
         lock = f"{_PREFIX}{self._options.schema}"
         if not _one(connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", lock):
             return  # somebody else is at it
@@ -213,6 +227,13 @@ class Hnsw:
             self._found.pop(index, None)
         finally:
             connection.execute("SELECT pg_advisory_unlock_all()")
+
+    def _settle(self, ns: int, name: str) -> None:
+        """Wait for the end of a load by this process."""
+        grown, until = self._grown[ns, name], time.monotonic() + _LOAD
+        while (left := min(grown.last + _QUIET, until) - time.monotonic()) > 0:
+            if self._closing.wait(left):
+                return
 
     def _sweep(self, connection: Connection) -> None:
         """Drop the indexes of spaces that are gone."""

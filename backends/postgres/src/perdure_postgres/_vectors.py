@@ -23,13 +23,13 @@ from perdure_postgres._extension import Searchable, attach
 from perdure_postgres._options import Options
 from perdure_postgres._pool import Connection, run
 
-__all__ = ["COLUMNS", "INDEXABLE", "cell_of", "derive", "enable", "halved", "has_columns", "key_of"]
+__all__ = ["COLUMNS", "INDEXABLE", "INLINE", "cell_of", "derive", "enable", "halved", "has_columns", "key_of"]
 
 #: The derived columns of `vectors`.
 COLUMNS = ("search", "search_key")
 
-#: Dimensions that an index can have: of `vector`, and of `halfvec`.
-_WHOLE, INDEXABLE = 2_000, 4_000
+#: Dimensions that an index can have: of `vector`, which is also as many as fit beside the row, and of `halfvec`.
+INLINE, INDEXABLE = 2_000, 4_000
 
 #: Lengths of vectors that float32 products and squares neither overflow nor lose.
 _LEAST, _MOST = 1e-12, 1e15
@@ -147,7 +147,7 @@ def key_of(ns: int, space: Space) -> int:
 
 def halved(space: Space) -> bool:
     """Whether the space's index holds float16."""
-    return space.dtype == "float16" or space.dim > _WHOLE
+    return space.dtype == "float16" or space.dim > INLINE
 
 
 def derive(

@@ -55,7 +55,9 @@ class Indexed(NamedTuple):
         near: SQL for the distance from ``:query`` of a row that the index has, as the index orders by it.
         far: SQL for the same where the index is not to be used; ``{}`` stands for the row.
         setup: SQL for something not null that is computed before the index is read.
-        params: Of these.
+        params: Of these, where a place shows the rows of one branch only.
+        wide: Of these, where it does not: what closer branches hide is in the way, so more has to be looked at.
+        settings: A statement for the transaction of a search, without which the planner misjudges the index; or "".
         slack: The error of a distance in the index, as a share of the lengths involved.
     """
 
@@ -64,6 +66,8 @@ class Indexed(NamedTuple):
     far: str
     setup: str
     params: dict[str, Any]
+    wide: dict[str, Any]
+    settings: str
     slack: float
 
 
@@ -133,8 +137,9 @@ class Nearest:
             query = query_vector(search, known.space)
         except InvalidRecord:  # unless the space is another one by now
             return None
-        with self._database.reading() as session:
-            return self._search(session, search, query, known._replace(where=where), True)
+        known = known._replace(where=where)
+        with self._database.snapshot() if known.indexed.settings else self._database.reading() as session:
+            return self._search(session, search, query, known, True)
 
     def first(
         self, session: Session, search: Search, space: Space, where: Place, query: _F64
@@ -159,6 +164,8 @@ class Nearest:
         cell = index.cell(session, space, query) if index is not None else None
         if cell is None or plan.counters or search.k > _PATIENCE:
             return None
+        if known.indexed.settings:
+            session.run(known.indexed.settings)
         return self._best(session, _Request(search, query, cell, known, plan, check))
 
     def _best(self, session: Session, request: _Request) -> list[Hit] | None:
@@ -215,7 +222,7 @@ class Nearest:
         known, where = request.known, request.known.where
         return {
             **request.plan.pushed.params,
-            **known.indexed.params,
+            **(known.indexed.params if len(where.arms) == 1 else known.indexed.wide),
             "ns": self._ns,
             "space": known.space.name,
             "query": request.cell,
