@@ -7,7 +7,7 @@ from typing import Any
 
 import perdure
 import pytest
-from perdure import InvalidURL, Memory, NotFound, PermissionDenied, PerdureError, Unavailable
+from perdure import InvalidURL, Memory, NotFound, PerdureError, PermissionDenied, Unavailable
 from perdure_postgres import embedded, plugin
 from perdure_postgres._options import parse_url
 
