@@ -62,14 +62,15 @@ def calibrate(connection: Connection, index: Indexed, rows: int, least: int) -> 
     if not queries:
         return Calibration(least, rows)
     tries = []
-    far = _statement(index, index.far.format("v"), _HIDDEN + _NEAREST)
+    exact = index.far.format("v")
+    far = _statement(index, exact, exact, _HIDDEN + _NEAREST)
     for i, query in enumerate(queries):
         found = connection.execute(far, {"query": query, "hidden": []}).fetchall()
         hidden = min(_HIDDEN, len(found) // 2) if i % 2 else 0
         distances = [row[1] for row in found[hidden : hidden + _NEAREST]]
         farthest = distances[-1] + 1e-6 * abs(distances[-1])
         tries.append((query, [row[0] for row in found[:hidden]], farthest, len(distances)))
-    near = _statement(index, index.near, 2 * _NEAREST)
+    near = _statement(index, exact, index.near, 2 * _NEAREST)
     wanted = sum(count for _, _, _, count in tries)
     for ef in [least, *(step for step in _STEPS if step > least)]:
         connection.execute("SELECT set_config('hnsw.ef_search', %s, false)", (str(ef),))
@@ -98,11 +99,11 @@ def _queries(connection: Connection, index: Indexed, count: int) -> list[Searcha
     return [Searchable(head + row.astype(">f4").tobytes()) for row in chosen]
 
 
-def _statement(index: Indexed, distance: str, limit: int) -> str:
+def _statement(index: Indexed, distance: str, order: str, limit: int) -> str:
     return (
         (
             f"SELECT v.id, CAST({distance} AS FLOAT8) FROM vectors v WHERE {index.current} "
-            f"AND v.id <> ALL (CAST(:hidden AS TEXT[])) ORDER BY {distance} LIMIT {limit}"
+            f"AND v.id <> ALL (CAST(:hidden AS TEXT[])) ORDER BY {order} LIMIT {limit}"
         )
         .replace(":query", "%(query)s")
         .replace(":hidden", "%(hidden)s")
