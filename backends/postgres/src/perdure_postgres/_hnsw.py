@@ -26,14 +26,14 @@ from perdure_postgres._pool import Connection, run
 from perdure_postgres._tasks import Tasks
 from perdure_postgres._vectors import INDEXABLE, INLINE, cell_of, halved, key_of
 
-__all__ = ["Hnsw"]
+__all__ = ["PREFIX", "Hnsw"]
 
 _F64 = NDArray[np.float64]
 
 _OPERATORS = {"cosine": ("<=>", "cosine_ops"), "l2": ("<->", "l2_ops"), "dot": ("<#>", "ip_ops")}
 
 #: All indexes of ours begin with it.
-_PREFIX = "perdure_hnsw_"
+PREFIX = "perdure_hnsw_"
 
 #: Seconds for which it is believed that a space has an index, and that it has none.
 _THERE, _MISSING = 60.0, 5.0
@@ -77,7 +77,7 @@ _OWNED = (
 _OURS = (
     "SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
     "WHERE c.relnamespace = current_schema()::regnamespace AND starts_with(c.relname, %s) "
-    "AND pg_has_role(c.relowner, 'USAGE')"
+    "AND pg_has_role(c.relowner, 'USAGE') AND NOT row_security_active('spaces')"  # who sees all spaces
 )
 
 
@@ -203,7 +203,7 @@ class Hnsw:
         """See that the space has an index, and find out how well it finds."""
         if wait:
             self._settle(ns, name)
-        lock = f"{_PREFIX}{self._options.schema}"
+        lock = f"{PREFIX}{self._options.schema}"
         if not _one(connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", lock):
             return  # somebody else is at it
         try:
@@ -246,7 +246,7 @@ class Hnsw:
 
 def index_name(ns: int, space: Space) -> str:
     """The name of a space's index, of numbers only."""
-    return f"{_PREFIX}{ns}_{key_of(ns, space):016x}"
+    return f"{PREFIX}{ns}_{key_of(ns, space):016x}"
 
 
 def _create(connection: Connection, ns: int, space: Space, name: str, rows: int) -> None:
@@ -284,7 +284,7 @@ def _space(connection: Connection, ns: int, name: str) -> Space | None:
 
 
 def _ours(connection: Connection) -> list[tuple[Any, ...]]:
-    return connection.execute(_OURS, (_PREFIX,)).fetchall()
+    return connection.execute(_OURS, (PREFIX,)).fetchall()
 
 
 def _one(connection: Connection, text: str, *values: Any) -> Any:

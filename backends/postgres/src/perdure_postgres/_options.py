@@ -22,7 +22,7 @@ OPTIONS = {
     "timeout": "seconds to wait for a connection of the pool, and for a lock; default 30",
     "mode": "ro opens the store read-only, rw (default) for writing",
     "cache": "MiB of vectors kept in memory for search; default 512",
-    "index": "vectors from which a space gets an index for search; default 20000, 0 for never",
+    "index": "vectors from which a space is indexed, where the database has pgvector; default 20000, 0 for never",
     "ef_search": "candidates that a search of an index keeps in view at least; default 40, at most 1000",
 }
 
