@@ -94,6 +94,14 @@ def test_a_plugin_that_fails_to_load_names_its_distribution(site: Path) -> None:
     assert not isinstance(perdure.describe_backends()["memory"], PluginError)
 
 
+def test_the_plugin_of_a_url_is_found_without_opening_a_store() -> None:
+    assert perdure.find_backend("memory://") is perdure_memory.plugin
+    with pytest.raises(InvalidURL, match="pip install perdure-nosuch"):
+        perdure.find_backend("nosuch://x")
+    with pytest.raises(InvalidURL, match="no store URL"):
+        perdure.find_backend("memory")
+
+
 def test_a_backend_of_a_stranger_needs_an_entry_point_and_nothing_else(site: Path) -> None:
     body = """
 import perdure_memory

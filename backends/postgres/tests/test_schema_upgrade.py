@@ -115,6 +115,8 @@ def test_an_upgraded_store_works(server):
     steps = embedded.schema_upgrade(url, dry_run=False, progress=lambda *numbers: told.append(numbers))
     assert told == [(place + 1, len(steps)) for place in range(len(steps))]
     assert embedded.schema_upgrade(url, dry_run=False) == []
+    columns = ["search", "search_key"]  # as where `open` creates a store
+    assert read(server, url.rpartition("=")[2], "vectors", columns) == []
     with perdure.open(url) as store:
         store.memories.put(Memory(id="a"))
         assert store.verify().problems == ()

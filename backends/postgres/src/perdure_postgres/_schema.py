@@ -126,11 +126,10 @@ def revision(connection: Connection, options: Options) -> str | None:
     return ", ".join(row[0] for row in versions) or "none"
 
 
-def lock_schema(connection: Connection, options: Options) -> None:
-    """Keep others from creating, changing or comparing the schema until the transaction ends."""
-    connection.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"perdure {options.schema}",)
-    )
+def lock_schema(connection: Connection, options: Options, *, kept: bool = False) -> None:
+    """Keep others from creating, changing or comparing the schema, until the transaction ends, or the connection."""
+    kind = "pg_advisory_lock" if kept else "pg_advisory_xact_lock"
+    connection.execute(f"SELECT {kind}(hashtextextended(%s, 0))", (f"perdure {options.schema}",))
 
 
 def _create(connection: Connection, options: Options) -> None:

@@ -48,15 +48,20 @@ def missing(connection: Connection, options: Options) -> list[Revision]:
 
 
 def upgrade(connection: Connection, options: Options, progress: Progress | None = None) -> list[Revision]:
-    """Run the revisions that the database lacks, all or none of them; what was run."""
+    """Run the revisions that the database lacks, all or none of them; what was run.
+
+    The connection is to be closed afterwards: it keeps the lock, so that what follows the revisions, in
+    transactions of its own, is done by one process too.
+    """
 
     def tell(done: int) -> None:
         if progress is not None:
             progress(done, len(revisions))
 
+    lock_schema(connection, options, kept=True)
     connection.execute("BEGIN READ WRITE")
     try:
-        lock_schema(connection, options)
+        created = revision(connection, options) is None
         revisions = missing(connection, options)  # none, where another process was first
         for done, each in enumerate(revisions, 1):
             if each.statements:
@@ -67,9 +72,10 @@ def upgrade(connection: Connection, options: Options, progress: Progress | None 
         if not connection.closed:
             connection.execute("ROLLBACK")
         raise
-    if DERIVED in revisions:
+    if created or DERIVED in revisions:
         connection.execute("SET default_transaction_read_only = off")
         enable(connection, options)
+    if DERIVED in revisions:
         tell(len(revisions))
     return revisions
 
