@@ -40,7 +40,8 @@ def _unplanned() -> list[str]:
     statements = []
     for table in metadata(LAYOUT).sorted_tables:
         indexed = {column.name for index in table.indexes for column in index.columns}
-        indexed |= {column.name for constraint in table.constraints for column in constraint.columns}
+        keys = [each for each in table.constraints if isinstance(each, sa.ColumnCollectionConstraint)]
+        indexed |= {column.name for key in keys for column in key.columns}
         names = [
             column.name
             for column in table.columns
