@@ -40,7 +40,11 @@ def _unplanned() -> list[str]:
     statements = []
     for table in metadata(LAYOUT).sorted_tables:
         indexed = {column.name for index in table.indexes for column in index.columns}
-        keys = [each for each in table.constraints if isinstance(each, sa.ColumnCollectionConstraint)]
+        keys = [
+            each
+            for each in table.constraints
+            if isinstance(each, sa.PrimaryKeyConstraint | sa.UniqueConstraint)
+        ]
         indexed |= {column.name for key in keys for column in key.columns}
         names = [
             column.name
