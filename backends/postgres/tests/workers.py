@@ -116,7 +116,7 @@ def race(url: str, worker: int) -> None:
 # ---------------------------------------------------------------------------------------------- large work
 
 #: Bytes of memory that a job may take beyond what it had when it began; its data is larger.
-ALLOWANCE = 350 * 2**20
+ALLOWANCE = 250 * 2**20
 
 
 def bounded() -> None:
@@ -127,12 +127,12 @@ def bounded() -> None:
 
 
 def memories(rows: int, piece: int = 5_000) -> Iterator[pa.RecordBatch]:
-    """Rows of four kilobytes of text that do not compress well, as Arrow batches."""
+    """Rows of two kilobytes of text that do not compress well, as Arrow batches."""
     rng = np.random.default_rng(3)
     for start in range(0, rows, piece):
         numbers = range(start, min(rows, start + piece))
         yield pa.RecordBatch.from_pylist(
-            [{"id": f"m{i:07}", "kind": str(i % 7), "text": rng.bytes(2_000).hex()} for i in numbers]
+            [{"id": f"m{i:07}", "kind": str(i % 7), "text": rng.bytes(1_000).hex()} for i in numbers]
         )
 
 
