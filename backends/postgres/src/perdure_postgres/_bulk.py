@@ -63,6 +63,8 @@ def insert_missing(
     """Insert the rows whose key is not there."""
     for start in range(0, len(rows), _ARRAY):
         _insert_arrays(connection, table, names, rows[start : start + _ARRAY], " ON CONFLICT DO NOTHING")
+    if rows:
+        connection.written[table] = connection.written.get(table, 0) + len(rows)
 
 
 def _insert_arrays(

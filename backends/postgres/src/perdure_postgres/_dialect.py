@@ -44,6 +44,12 @@ _LOCKS: dict[Scope, tuple[tuple[int, bool], ...]] = {
     Scope.COUNTERS: ((1, True), (3, False)),
 }
 
+#: Look-ups by key need no plan of their own for each key; but where the operator chose one way, it stays.
+_ONE_PLAN = (
+    "SELECT set_config('plan_cache_mode', 'force_generic_plan', true) "
+    "WHERE current_setting('plan_cache_mode') = 'auto'"
+)
+
 _numbers = count()
 
 
@@ -69,6 +75,7 @@ class Postgres(Dialect):
     lock_rows = " FOR UPDATE OF b"
     nulls_high = True
     writes_nest = True
+    lateral = True
     few = 1
     strays = False  # pages have checksums
 
@@ -153,7 +160,14 @@ class Postgres(Dialect):
             "ns": where[0],
             "branch": where[1],
         }
-        connection.execute(statement.sql, statement.bind(values))
+        self.bulk(connection, statement, values)
+
+    def bulk(self, connection: Connection, statement: Statement, values: Mapping[str, Any]) -> Any:
+        if connection.keyed:
+            run(connection, ["SET LOCAL plan_cache_mode = force_custom_plan"])
+            connection.keyed = False
+        # Planned each time: a table that is being filled has no figures yet, and grows under the plan.
+        return connection.execute(statement.sql, statement.bind(values), prepare=False)
 
     def stream(
         self, connection: Connection, statement: Statement, values: Mapping[str, Any]
@@ -200,10 +214,12 @@ class Postgres(Dialect):
             if self._hnsw is not None and (connection.vectors or connection.dropped):
                 self._hnsw.wrote(connection)
         finally:
+            connection.keyed = False
             self._pool.give(connection)
 
     def _begin(self, connection: Connection, deadline: float | None, ns: int, scope: Scope) -> None:
-        statements = ["BEGIN READ WRITE"]
+        statements = ["BEGIN READ WRITE", _ONE_PLAN]
+        connection.keyed = True
         if deadline is not None:
             left = max(1, int((deadline - time.monotonic()) * 1_000))
             statements.append(
@@ -234,7 +250,10 @@ class Postgres(Dialect):
             if error.diag.table_name not in ("commits", "branches", "checkpoints", "namespaces"):
                 return False
         elif isinstance(error, _Unsure):
-            if scope not in (Scope.ROWS, Scope.STORE):  # a commit's id, or a name, tells whether it was applied
+            if scope not in (
+                Scope.ROWS,
+                Scope.STORE,
+            ):  # a commit's id, or a name, tells whether it was applied
                 return False
         elif not (conflicts(error) or lost(error)):
             return False

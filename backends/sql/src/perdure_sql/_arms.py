@@ -7,7 +7,7 @@ there is one text for each depth and shape of filter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from perdure import Table
@@ -16,7 +16,17 @@ from perdure.filters import OrderTerm
 from perdure_sql._codec import columns, quote
 from perdure_sql._places import Arm
 
-__all__ = ["Phase", "after", "arm_params", "arms_sql", "from_the_start", "order_sql", "whole_count"]
+__all__ = [
+    "Phase",
+    "after",
+    "arm_params",
+    "arms_sql",
+    "from_the_start",
+    "lateral_params",
+    "lateral_sql",
+    "order_sql",
+    "whole_count",
+]
 
 
 class Phase(NamedTuple):
@@ -63,6 +73,32 @@ def _hidden(table: Table, depth: int) -> str:
     return (
         f" AND NOT EXISTS (SELECT 1 FROM {table.name}_overrides o WHERE o.ns = :ns AND {key} AND ({closer}))"
     )
+
+
+_ARMS = "unnest(CAST(:branches AS BIGINT[]), CAST(:uptos AS BIGINT[])) WITH ORDINALITY AS {0} (branch, upto, depth)"
+
+
+def lateral_sql(table: Table, wanted: str, conditions: str, order: str) -> str:
+    """The rows of a lineage in order, for an engine with lateral joins: one text, and one plan, for all depths.
+
+    Each arm gives its first `:limit` rows from its own part of an index, and of those the first are taken.
+    """
+    key = " AND ".join(f"o.{quote(name)} = v.{quote(name)}" for name in table.key)
+    return (
+        f"SELECT {wanted} FROM {_ARMS.format('a')} CROSS JOIN LATERAL (SELECT {wanted} FROM {table.name} v "
+        "WHERE v.ns = :ns AND v.branch = a.branch AND +v.from_seq <= a.upto AND v.to_seq > a.upto AND v.dead = 0"
+        f"{conditions} AND NOT EXISTS (SELECT 1 FROM {table.name}_overrides o JOIN {_ARMS.format('c')} "
+        "ON o.branch = c.branch AND o.first_seq <= c.upto AND c.depth < a.depth "
+        f"WHERE o.ns = :ns AND {key}) ORDER BY {order} LIMIT :limit) v ORDER BY {order} LIMIT :limit"
+    )
+
+
+def lateral_params(arms: Sequence[Arm], bind_list: Callable[[list[int]], Any]) -> dict[str, Any]:
+    """The parameters of `lateral_sql` beside those of `arm_params` for the first arm."""
+    return {
+        "branches": bind_list([arm.ancestor for arm in arms]),
+        "uptos": bind_list([arm.upto for arm in arms]),
+    }
 
 
 def whole_count(table: Table, arms: Sequence[Arm], base: int) -> str:

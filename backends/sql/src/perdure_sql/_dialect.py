@@ -97,6 +97,8 @@ class Dialect(ABC):
     lock_rows: str = ""
     #: Whether an index has nulls after all else, so that only rows without null can be read from it backwards.
     nulls_high: bool = False
+    #: Whether a subquery may refer to what stands before it in FROM.
+    lateral: bool = False
     #: Whether a statement may have others that write inside.
     writes_nest: bool = False
     #: Up to so many keys, a statement for each is faster than one that joins a list of keys.
@@ -207,6 +209,10 @@ class Dialect(ABC):
             f"WHERE ns = {mark} AND branch = {mark} AND {keys} AND from_seq = {mark}",
             [(seq, *where, *key, begin) for key, begin in versions],
         )
+
+    def bulk(self, connection: Any, statement: Statement, values: Mapping[str, Any]) -> Any:
+        """Run a statement over many keys, for which a plan that was made for few is no good; the cursor."""
+        return connection.execute(statement.sql, statement.bind(values))
 
     def stream(self, connection: Any, statement: Statement, values: Mapping[str, Any]) -> Iterator[Any]:
         """The rows of an answer that may be large, inside a snapshot; never all of them in memory."""

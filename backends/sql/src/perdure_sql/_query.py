@@ -13,7 +13,17 @@ from perdure import TABLES, At, Key, Query, Row, Table
 from perdure.filters import Counters, Filter, Matcher, columns_of, matcher, sort_key, uses_counters
 from perdure.kit import batch_of, project
 
-from perdure_sql._arms import Phase, after, arm_params, arms_sql, from_the_start, order_sql, whole_count
+from perdure_sql._arms import (
+    Phase,
+    after,
+    arm_params,
+    arms_sql,
+    from_the_start,
+    lateral_params,
+    lateral_sql,
+    order_sql,
+    whole_count,
+)
 from perdure_sql._codec import columns, decoder, key_text
 from perdure_sql._database import Database, Session
 from perdure_sql._filter import Pushed, push
@@ -210,13 +220,17 @@ class _Reader:
         return rows
 
     def _phase(self, session: Session, where: Place, phase: Phase, limit: int, guard: str) -> list[Row]:
-        arms = where.arms
+        arms, dialect = where.arms, session.dialect
         conditions = _conditions(self._plan) + (f" AND {phase.sql}" if phase.sql else "") + guard
-        texts = arms_sql(self._table, columns(self._names), arms, conditions)
         params = {**arm_params(self._ns, arms), **self._plan.pushed.params, **phase.params, "limit": limit}
         if guard:
             params.update(self._seen.params(where))
         order = order_sql(self._table, self._query.order, phase.sure)
+        if dialect.lateral and len(arms) > 1:
+            text = lateral_sql(self._table, columns(self._names), conditions, order)
+            params.update(lateral_params(arms, dialect.bind_list))
+            return list(map(self._decode, session.run_with(text, params)))
+        texts = arms_sql(self._table, columns(self._names), arms, conditions)
         groups = [
             list(
                 map(
