@@ -27,6 +27,9 @@ from perdure_postgres._options import Options
 
 __all__ = ["Connection", "Pool", "run"]
 
+#: Seconds that making a cluster may take at least, whatever the wait for locks is.
+_MAKING = 60.0
+
 #: Seconds after which a connection is made anew, so that no server process grows for ever.
 _RECYCLE = 3_600
 
@@ -83,7 +86,7 @@ class Pool:
         self._options = options
         self._server: EmbeddedServer | None = None
         if options.directory is not None:
-            until = time.monotonic() + options.timeout
+            until = time.monotonic() + max(options.timeout, _MAKING)
             self._server = start(options.directory, until, create=not options.read_only)
         self._defaults = _defaults(options)
         self._changed = threading.Condition()

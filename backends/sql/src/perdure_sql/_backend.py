@@ -168,7 +168,8 @@ class SqlBackend:
             with self._database.reading() as session:
                 found = head(session, self._ns, ref.name)
             if found is not None:
-                return found
+                self._queries.seen.note(found)
+                return found.point
         with self._database.snapshot() as session:
             return place(session, self._ns, ref).point
 
@@ -184,6 +185,12 @@ class SqlBackend:
                 self._database.give(session)
             if found is not None:
                 return [found or None]
+        seen = self._queries.seen.at(at)
+        if seen is not None:
+            with self._database.reading() as session:
+                rows = reader.rows(session, self._ns, seen.branch, seen.point.seq, keys)
+                if self._queries.seen.still(session, self._ns, seen):
+                    return [rows.get(key) for key in keys]
         with self._database.snapshot() as session:  # else compaction could come after the place was read
             where = place(session, self._ns, at)
             rows = reader.rows(session, self._ns, where.branch, where.point.seq, keys)

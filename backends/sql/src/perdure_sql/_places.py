@@ -116,10 +116,10 @@ def place(session: Session, ns: int, at: At) -> Place:
     return _at(session, ns, branch, _nearest(session, ns, branch, at.seq))
 
 
-def head(session: Session, ns: int, name: str) -> Point | None:
+def head(session: Session, ns: int, name: str) -> Place | None:
     """The head of a branch, in one statement; None where there is no such branch."""
     branch = _load(session, ns, _BY_NAME, name)
-    return None if branch is None else branch.head
+    return None if branch is None else branch.at(branch.head)
 
 
 def _load(session: Session, ns: int, text: str, value: str | int) -> _Branch | None:
@@ -255,6 +255,11 @@ class Seen:
         if known is None or known.arms[0].ancestor != known.branch or at.seq < known.point.seq:
             return None
         return known._replace(point=at, arms=(Arm(known.branch, at.seq), *known.arms[1:]))
+
+    def still(self, session: Session, ns: int, where: Place) -> bool:
+        """Whether `STANDS` holds now, and so did for all that was read at the place before."""
+        params = {"ns": ns, "b0": where.branch, "u0": where.point.seq, **self.params(where)}
+        return bool(session.run_with(f"SELECT 1 WHERE {STANDS}", params).fetchone())
 
     @staticmethod
     def params(where: Place) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Queries:
     def __init__(self, database: Database, ns: int) -> None:
         self._database = database
         self._ns = ns
-        self._seen = Seen()
+        self.seen = Seen()
         self.plan: Callable[[Table, Filter | None], Plan] = lru_cache(maxsize=256)(self._plan)
 
     def _plan(self, table: Table, where: Filter | None) -> Plan:
@@ -109,7 +109,7 @@ class Queries:
     def _pages(self, query: Query, at: At, size: int) -> Iterator[list[Row]]:
         table = TABLES[query.table]
         plan = self.plan(table, query.where)
-        return _Reader(self._database, self._ns, table, query, plan, at, self._seen).pages(size)
+        return _Reader(self._database, self._ns, table, query, plan, at, self.seen).pages(size)
 
 
 class _Reader:
@@ -166,7 +166,7 @@ class _Reader:
         if where is not None:
             with self._database.reading() as session:
                 rows = self._read(session, where, position, size, f" AND {STANDS}")
-                if len(rows) == size or self._stands(session, where):
+                if len(rows) == size or self._seen.still(session, self._ns, where):
                     return rows, self._kept(session, rows)
         # Compaction may have moved rows, so the place is looked up in the snapshot that is read.
         with self._database.snapshot() as session:
@@ -175,10 +175,6 @@ class _Reader:
             self._seen.note(where)
             rows = self._read(session, where, position, size, "")
             return rows, self._kept(session, rows)
-
-    def _stands(self, session: Session, where: Place) -> bool:
-        params = {**arm_params(self._ns, where.arms[:1]), **self._seen.params(where)}
-        return bool(session.run_with(f"SELECT 1 WHERE {STANDS}", params).fetchone())
 
     def _kept(self, session: Session, rows: list[Row]) -> list[Row]:
         return rows if self._plan.recheck is None else self._matching(session, rows)
