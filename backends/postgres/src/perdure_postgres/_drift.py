@@ -133,7 +133,7 @@ def _fresh(connection: Connection) -> str:
     except errors.InsufficientPrivilege as error:
         raise PermissionDenied(
             "the comparison makes a fresh schema in a transaction that it takes back, for which the role needs "
-            "CREATE on the database; run it as the owner, or: GRANT CREATE ON DATABASE ... TO ...",
+            "CREATE on the database; run it as the owner of the database, or: GRANT CREATE ON DATABASE ... TO ...",
             driver=" ".join(str(error).split()),
         ) from error
     return name
