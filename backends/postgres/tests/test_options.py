@@ -35,6 +35,9 @@ BASE = "postgresql://u@127.0.0.1:1/d"
         f"schema={'%C3%A9' * 32}",
         "schema=a%00b",
         "connect_timeout=5&connect_timeout=6",
+        "connect_timeout=soon",
+        "port=5432,many",
+        "port=65536",
     ],
 )
 def test_malformed_options(options):
@@ -150,6 +153,8 @@ def test_who_is_turned_away_and_why(plain):
     turned_away(plain.url("postgres", "retired", "x"), PermissionDenied, "not permitted to log in")
     turned_away(plain.url("absent", "agent", SECRET), NotFound, "does not exist.*create the database")
     turned_away(plain.url("postgres", "agent", SECRET, sslmode="require"), PermissionDenied, "SSL")
+    turned_away(plain.url("postgres", "agent", SECRET, sslmode="nonsense"), InvalidURL, "sslmode.*correct")
+    turned_away(plain.url("postgres", "agent", SECRET, options="-c work_mem=x"), InvalidURL, "work_mem")
     turned_away(plain.url("postgres", "agent", SECRET), PermissionDenied, "permission denied")
 
 

@@ -183,7 +183,7 @@ def test_the_command_applies_it_again_and_again(server):
         (["--tenant", "acme=acme"], 2, "--rls"),
         (["--rls", "--tenant", "acme"], 2, "LOGIN=NAMESPACE"),
         (["--rls", "--tenant", "acme=no name\n"], 2, "namespace"),
-        (["--rls", "--tenant", "missing=acme", "--apply"], 6, "missing"),
+        (["--rls", "--tenant", "missing=acme", "--apply"], 3, "create each login"),
     ],
 )
 def test_what_the_command_refuses(server, options, code, says):

@@ -9,6 +9,7 @@ from perdure import (
     Busy,
     CorruptStore,
     InvalidRecord,
+    InvalidURL,
     NotFound,
     PerdureError,
     PermissionDenied,
@@ -36,7 +37,8 @@ _FORBIDDEN = (
 #: What a server, or libpq, says of a connection that it does not make; in English, else it is only "unavailable".
 _REFUSED = re.compile(
     r"(?P<database>database \".*\" does not exist)|authentication failed|no password supplied|pg_hba\.conf|role \".*\" "
-    r"(does not exist|is not permitted)|permission denied for database|SSL was required|certificate"
+    r"(does not exist|is not permitted)|permission denied for database|SSL was required|certificate|(?P<option>"
+    r"invalid (\w+ value:|integer value|port number:|value for parameter)|unrecognized configuration parameter)"
 )
 _CROWDED = re.compile(r"too many (clients|connections)|connection slots")
 
@@ -76,6 +78,8 @@ def translate(error: BaseException, place: str) -> PerdureError:
     refused = _turned_away(error) if state is None else None
     if refused is not None and refused["database"]:
         return NotFound(f"{place} cannot be opened ({text}); check the URL, or create the database", **facts)
+    if refused is not None and refused["option"]:
+        return InvalidURL(f"{place} cannot be opened ({text}); correct that option of the URL", **facts)
     if isinstance(error, _FORBIDDEN) or refused is not None:
         return PermissionDenied(
             f"{place} forbids it ({text}); check the role and what it was granted", **facts

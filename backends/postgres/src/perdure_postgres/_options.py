@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote
 
 import psycopg
 from perdure import InvalidURL
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo, timeout_from_conninfo
 
 __all__ = ["OPTIONS", "SCHEMA", "Options", "parse_url"]
 
@@ -116,6 +116,7 @@ def _conninfo(rest: str, extra: dict[str, str]) -> str:
     place = rest.partition("://")[2]
     found = _keywords(place, extra)
     if found is not None:
+        _check_numbers(found)
         return found
     unknown = [key for key in extra if "@" not in key and not _known(key)]
     where = f"libpq has no option {unknown[0][:40]!r}" if unknown else "it is malformed"
@@ -123,6 +124,21 @@ def _conninfo(rest: str, extra: dict[str, str]) -> str:
         f"this is no Postgres URL: {where}; write postgresql://user:password@host:5432/database, each "
         "special character of user and password percent-encoded"
     )
+
+
+def _check_numbers(conninfo: str) -> None:
+    """What is wrong here would be told later as a host that cannot be found, or as a failure of the server.
+
+    What is given is not told: after a colon that was not percent-encoded, it may be a part of a password.
+    """
+    given = conninfo_to_dict(conninfo)
+    for port in filter(None, str(given.get("port") or "").split(",")):
+        if not port.isdecimal() or not 0 < int(port) < 65_536:
+            raise InvalidURL("the port is no number from 1 to 65535", option="port")
+    try:
+        timeout_from_conninfo(given)
+    except psycopg.ProgrammingError:
+        raise InvalidURL("option connect_timeout is no number of seconds", option="connect_timeout") from None
 
 
 def _keywords(place: str, extra: dict[str, str]) -> str | None:

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import psycopg
 import typer
-from perdure import InvalidInput, InvalidURL, check_name
+from perdure import InvalidInput, InvalidURL, NotFound, check_name
 from perdure.cli import JsonOption, UrlArgument, UrlCommand, output
 
 from perdure_postgres._errors import translate
 from perdure_postgres._options import Options, parse_url
-from perdure_postgres._pool import Pool, run
+from perdure_postgres._pool import Connection, Pool, run
 from perdure_postgres._roles import Roles, Tenant, statements
 from perdure_postgres._schema import prepare
 
@@ -85,11 +85,20 @@ def _run(options: Options, wanted: list[str]) -> None:
             connection = pool.take()
             try:
                 prepare(connection, options)
-                with connection.transaction():
-                    run(connection, wanted)
+                _do(connection, wanted, options.place)
             finally:
                 pool.give(connection)
         finally:
             pool.close()
     except (psycopg.Error, UnicodeError) as error:
         raise translate(error, options.place) from error
+
+
+def _do(connection: Connection, wanted: list[str], place: str) -> None:
+    try:
+        with connection.transaction():
+            run(connection, wanted)
+    except psycopg.errors.UndefinedObject as error:  # of all that is named, only logins are not made here
+        raise NotFound(
+            f"{error.diag.message_primary} in {place}; create each login of --tenant first"
+        ) from error
