@@ -35,8 +35,9 @@ __all__ = ["Committer", "Writer", "insert_commit", "load_spaces", "store_chunks"
 
 _BRANCH = """
 SELECT b.no, b.id, b.name, b.parent, b.fork_seq, b.head_seq, b.head_commit, b.head_time, b.flat, b.floor, b.created_at,
-       n.space_epoch, c.no
-FROM branches b JOIN namespaces n ON n.no = b.ns LEFT JOIN commits c ON c.ns = b.ns AND c.id = :id
+       n.space_epoch, c.no, s.head_seq
+FROM branches b JOIN branches s ON s.ns = b.ns AND s.no = b.no JOIN namespaces n ON n.no = b.ns
+LEFT JOIN commits c ON c.ns = b.ns AND c.id = :id
 WHERE b.ns = :ns AND b.name = :name"""
 
 _INSERT_COMMIT = (
@@ -143,11 +144,7 @@ class Committer:
     def commit(self, session: Session, request: CommitRequest, author: str) -> Committed:
         """Apply a request inside the caller's write transaction, which an error must roll back."""
         ns = self._ns
-        branch = session.one(_BRANCH + session.dialect.lock_rows, ns=ns, name=request.branch, id=request.id)
-        if branch is None:
-            raise NotFound(
-                f"there is no branch {request.branch!r}; create it with store.branch", branch=request.branch
-            )
+        branch = self._locked(session, request)
         number, branch_id, _, parent, _, head_seq, head_commit, head_time, flat = branch[:9]
         if branch[12] is not None:
             replay = session.one(f"{COMMITS} AND c.id = :id", ns=ns, id=request.id)
@@ -189,6 +186,20 @@ class Committer:
             _record(session, ns, branch[:11], commit)
         store_chunks(session, ns, request.chunks)
         return Committed(commit, Point(branch_id, commit.seq, commit.id, time), written, deleted)
+
+    def _locked(self, session: Session, request: CommitRequest) -> Any:
+        """The branch's record, which nobody else changes until the transaction ends, and the commit of that id."""
+        text = _BRANCH + session.dialect.lock_rows
+        values = {"ns": self._ns, "name": request.branch, "id": request.id}
+        branch = session.one(text, **values)
+        if branch is not None and branch[5] != branch[13]:
+            # It waited for another commit, which may be this very one: what is not locked was read before that.
+            branch = session.one(text, **values)
+        if branch is None:
+            raise NotFound(
+                f"there is no branch {request.branch!r}; create it with store.branch", branch=request.branch
+            )
+        return branch
 
     def _write(
         self,

@@ -1,0 +1,46 @@
+"""The same commit twice at the same time, as after a connection that broke: one is applied, the other is told so."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import perdure
+import pytest
+from perdure import CommitRequest, Context, Put
+
+CTX = Context()
+SKILLS = perdure.TABLES["skills"]
+
+
+def row(id_: str) -> tuple[Any, ...]:
+    cells = {"id": id_, "body": "null", "metadata": "null", "tags": ()}
+    cells |= {"success_count": 0, "failure_count": 0}
+    return tuple(cells.get(name) for name in SKILLS.names)
+
+
+def waits(server: Any, commit: Future[Any]) -> bool:
+    """True once a commit waits for its branch; False where it ended without."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%FOR UPDATE OF b'"
+    while not commit.done():
+        if server.run(waiting):
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        CommitRequest("main", "same", [Put("skills", [row("same")])], expect_head=None),
+        CommitRequest("main", "same", [Put("skills", [row("same")], "insert")]),
+        CommitRequest("main", "same", [Put("skills", [row("same")])]),
+        CommitRequest("main", "same", []),
+    ],
+    ids=["expects a head", "inserts", "writes what is there", "nothing"],
+)
+def test_a_commit_that_waited_for_itself_is_a_replay(server, url, hold, asked):
+    with hold(url, "main", "same") as first, ThreadPoolExecutor(1) as thread:
+        second = thread.submit(first.backend.commit, ctx=CTX, request=asked)
+        assert waits(server, second)
+        done = first.let_go()
+        again = second.result(60)
+        assert again.replayed
+        assert (again.commit, again.point) == (done.commit, done.point)
