@@ -38,12 +38,21 @@ class PostgresPlugin:
         """What this backend is and can do, without any I/O."""
         full = ("persistent", "concurrent", "read_only", "compact", "purge", "namespaces", "approximate")
         scheme = "postgresql+embedded" if self._embedded else "postgresql"
+        # What a server elsewhere has on its disks when the power goes cannot be seen from here.
+        levels = (
+            "core",
+            "branches",
+            "vectors",
+            "crash",
+            *(("power",) if self._embedded else ()),
+            "concurrent",
+        )
         return Description(
             name=scheme,
             version=version("perdure-postgres"),
             spec_version=SPEC_VERSION,
             durability="power",
-            levels=("core", "branches", "vectors", "crash", "power", "concurrent"),
+            levels=levels,
             capabilities=dict.fromkeys(full, Support.FULL),
             limits={"cell_bytes": 1_000_000_000, "filter_leaves_pushed": 300},
             options=dict(OPTIONS),
