@@ -79,6 +79,10 @@ class Outcome:
     dump: Any = None
 
 
+#: A process that answers a failing disk with its end says nothing to its caller.
+DEATH = Outcome("wrong", "the death of the process that did the act")
+
+
 def act_with_faults(
     pipe: Any, place: Place, namespace: str, name: str, events: Sequence[HistoryEvent], limit: int | None
 ) -> Any:
@@ -164,6 +168,7 @@ def failed(
     place: Place, namespace: str, rehearsal: Rehearsal, fault: DiskFault, log: Path
 ) -> tuple[str, list[Finding]]:
     """Do an act while calls fail; how it ended ("missed" where no call on the store did), and what is wrong."""
+    killing = fault.error == "SIGKILL"
     child = _begun(place, namespace, rehearsal, None)
     try:
         others = _others(place, child)
@@ -171,14 +176,13 @@ def failed(
             child.send("go")
             _mend(child, trace, fault)
             alive = _answered(child, fault)
-        outcome = _ended(child, others) if alive else Outcome("killed")
+        outcome = _ended(child, others) if alive else Outcome("killed") if killing else DEATH
     finally:
         child.close()
-    killing = fault.error == "SIGKILL"
     hit = [
         call for call in trace.calls() if call.injected or (killing and call.last and call.name == fault.call)
     ]
-    if not hit or not all(_about(call, place) for call in hit):
+    if (alive and not hit) or not all(_about(call, place) for call in hit):
         return "missed", []
     return outcome.kind, _wrong(place, namespace, rehearsal, outcome)
 
@@ -208,9 +212,9 @@ def limited(place: Place, namespace: str, rehearsal: Rehearsal, limit: int) -> t
                 raise Skipped("the files that other processes of the engine write cannot be limited here")
             child.send("go")
             child.poll(LASTING if others else PATIENCE)  # an engine that starts anew may try again for long
-        _answered(child, f"files of at most {limit} bytes")
+        alive = _answered(child, f"files of at most {limit} bytes")
         again = gone(others)
-        outcome = _ended(child, others)
+        outcome = _ended(child, others) if alive else DEATH
     finally:
         child.close()
     end = "done again" if outcome.kind == "done" and again else outcome.kind

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from perdure_conformance.crash._trace import Call
-from perdure_conformance.crash._tree import File, Node
+from perdure_conformance.crash._tree import Node
 
 __all__ = ["BIRTHS", "Birth", "Opened", "Task", "Tasks", "births_of"]
 
@@ -33,11 +33,6 @@ class Opened:
     node: Node
     synced: bool
     at: int | None
-
-    @property
-    def file(self) -> File | None:
-        """The file, where it is one."""
-        return self.node if isinstance(self.node, File) else None
 
 
 @dataclass(eq=False)
