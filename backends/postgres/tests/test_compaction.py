@@ -9,6 +9,7 @@ import perdure
 import psycopg
 import pytest
 from perdure import Busy, F, Memory
+from perdure_postgres import _upkeep
 
 SECRET = "a secret that nobody may read again"
 
@@ -75,6 +76,25 @@ def test_purged_bytes_are_gone_once_no_older_transaction_is_left(server, table):
         store.compact(lease=timedelta(0))
         assert found(server.directory, f"{SECRET} {schema}") == []
         assert store.verify().problems == ()
+
+
+def test_a_purge_while_tables_are_rewritten_is_left_to_the_next_compaction(server, monkeypatch):
+    schema = server.schema()
+    rewrite = _upkeep._each
+    with perdure.open(server.url(schema=schema)) as store:
+
+        def purging(*args: Any) -> None:
+            rewrite(*args)
+            monkeypatch.undo()
+            store.purge("memories", "b")
+
+        store.memories.put([Memory(id="a"), Memory(id="b", text=f"{SECRET} {schema}"), Memory(id="c")])
+        store.purge("memories", "a")
+        monkeypatch.setattr(_upkeep, "_each", purging)
+        store.compact(lease=timedelta(0))
+        assert found(server.directory, f"{SECRET} {schema}")
+        store.compact(lease=timedelta(0))
+        assert found(server.directory, f"{SECRET} {schema}") == []
 
 
 def test_a_purge_beside_a_scan(server):

@@ -186,7 +186,7 @@ DENIED = [
     "INSERT INTO memories_overrides (ns, id, branch, first_seq) VALUES ({bolt}, 'x', 1, 1)",
     "INSERT INTO pins VALUES ({bolt}, 1, 1, '') ON CONFLICT DO NOTHING",
     "INSERT INTO pins VALUES ({bolt}, 1, 1, '') ON CONFLICT (ns, branch, seq) DO UPDATE SET hash = 'x'",
-    "INSERT INTO erased VALUES ({bolt})",
+    "INSERT INTO erased VALUES ({bolt}, 1)",
     "UPDATE memories SET ns = {bolt} WHERE ns = {acme}",
     "UPDATE branches SET ns = {bolt}",
     "UPDATE namespaces SET no = {bolt}",

@@ -292,7 +292,7 @@ class Postgres(Dialect):
 
     def overwrite(self, connection: Connection, ns: int) -> None:
         connection.dropped = True
-        connection.execute("INSERT INTO erased (ns) VALUES (%s) ON CONFLICT DO NOTHING", (ns,))
+        connection.execute("INSERT INTO erased (ns, mark) VALUES (%s, %s)", (ns, random.getrandbits(63)))
 
     def reclaim(self, deadline: float | None) -> int:
         connection = self._take(deadline)

@@ -25,8 +25,9 @@ LAYOUT = Physical(
 
 _LEAST_SERVER = 140_000
 
-#: Which tables hold bytes that were purged, until compaction rewrites them; a purge by a role that may not.
-_ERASED = "CREATE TABLE erased (ns BIGINT NOT NULL, PRIMARY KEY (ns))"
+#: Which namespaces rows were purged from, until compaction has rewritten the tables. Each purge has a mark of its
+#: own, so that a compaction forgets those only that it saw when it began.
+_ERASED = "CREATE TABLE erased (ns BIGINT NOT NULL, mark BIGINT NOT NULL, PRIMARY KEY (ns, mark))"
 
 
 @cache

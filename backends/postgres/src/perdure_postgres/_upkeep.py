@@ -124,7 +124,7 @@ def reclaim(connection: Connection, until: float) -> int:
     """
     before = store_bytes(connection)
     tables = [row[0] for row in connection.execute(_TABLES)]
-    erased = [row[0] for row in connection.execute("SELECT ns FROM erased")]
+    erased = [row[0] for row in connection.execute("SELECT mark FROM erased")]
     if not tables:
         return 0
     if not erased:
@@ -133,7 +133,7 @@ def reclaim(connection: Connection, until: float) -> int:
         _outlive(connection, until)
         _each(connection, "VACUUM (FULL, ANALYZE) {}", tables)
         _forget(connection)
-        connection.execute("DELETE FROM erased WHERE ns = ANY(%s)", (erased,))
+        connection.execute("DELETE FROM erased WHERE mark = ANY(%s)", (erased,))
     return max(0, before - store_bytes(connection))
 
 

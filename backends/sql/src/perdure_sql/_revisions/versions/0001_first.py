@@ -407,7 +407,12 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     if postgres:
-        op.create_table("erased", sa.Column("ns", sa.BigInteger(), autoincrement=False, primary_key=True))
+        op.create_table(
+            "erased",
+            sa.Column("ns", sa.BigInteger(), nullable=False),
+            sa.Column("mark", sa.BigInteger(), nullable=False),
+            sa.PrimaryKeyConstraint("ns", "mark"),
+        )
         for table, names in _UNPLANNED.items():
             changes = ", ".join(f'ALTER COLUMN "{name}" SET STATISTICS 0' for name in names)
             op.execute(f"ALTER TABLE {table} {changes}")
