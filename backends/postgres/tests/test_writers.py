@@ -8,6 +8,7 @@ from typing import Any
 import perdure
 import pytest
 from perdure import Memory, Skill, Store
+from perdure_sql import _branches
 
 WRITERS = 16
 PROCESSES = 8
@@ -171,6 +172,25 @@ def test_stores_in_other_schemas_of_the_database_do_not_wait(hold, server, url, 
         other.memories.put(Memory(id="a"))
         other.compact()
         assert other.memories.count() == 1
+
+
+def test_a_namespace_made_anew_is_not_dropped_for_the_one_before(monkeypatch, url, shared):
+    find = _branches.namespace_number
+    perdure.open(url, namespace="x").close()
+
+    def found(session: Any, name: str) -> int | None:
+        number = find(session, name)
+        monkeypatch.undo()
+        shared.namespaces.drop("x")
+        with perdure.open(url, namespace="x") as made:
+            made.memories.put(Memory(id="a"))
+        return number
+
+    monkeypatch.setattr(_branches, "namespace_number", found)
+    with pytest.raises(perdure.NotFound):
+        shared.namespaces.drop("x")
+    with perdure.open(url, mode="r", namespace="x") as made:
+        assert made.memories.count() == 1
 
 
 def schema_of(url: str) -> str:

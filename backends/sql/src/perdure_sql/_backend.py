@@ -407,6 +407,7 @@ class SqlBackend:
             )
         with self._database.reading() as session:
             number = branches.namespace_number(session, name)
+        locked = number or 0  # no namespace has 0
         return self._database.write(
-            ctx, number or 0, Scope.NAMESPACE, lambda session: branches.drop_namespace(session, name)
+            ctx, locked, Scope.NAMESPACE, lambda session: branches.drop_namespace(session, name, locked)
         )

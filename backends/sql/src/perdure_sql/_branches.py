@@ -139,10 +139,9 @@ def bump(session: Session, ns: int, *, branches: int = 0, spaces: int = 0, purge
     return cells[2]  # type: ignore[no-any-return]
 
 
-def drop_namespace(session: Session, name: str) -> bool:
-    """Delete a namespace and all it holds."""
-    number = namespace_number(session, name)
-    if number is None:
+def drop_namespace(session: Session, name: str, number: int) -> bool:
+    """Delete a namespace and all it holds; not another one of that name that was made since `number` was read."""
+    if namespace_number(session, name) != number:
         raise NotFound(f"there is no namespace {name!r}; list them to see which there are", namespace=name)
     session.dialect.overwrite(session.raw, number)
     others = (
