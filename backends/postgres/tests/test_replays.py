@@ -2,10 +2,11 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+from urllib.parse import quote
 
 import perdure
 import pytest
-from perdure import CommitRequest, Context, Put
+from perdure import Busy, CommitRequest, Context, Memory, Put
 
 CTX = Context()
 SKILLS = perdure.TABLES["skills"]
@@ -19,7 +20,9 @@ def row(id_: str) -> tuple[Any, ...]:
 
 def waits(server: Any, commit: Future[Any]) -> bool:
     """True once a commit waits for its branch; False where it ended without."""
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%FOR UPDATE OF b'"
+    waiting = (
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%FOR UPDATE OF b'"
+    )
     while not commit.done():
         if server.run(waiting):
             return True
@@ -44,3 +47,14 @@ def test_a_commit_that_waited_for_itself_is_a_replay(server, url, hold, asked):
         again = second.result(60)
         assert again.replayed
         assert (again.commit, again.point) == (done.commit, done.point)
+
+
+def test_a_limit_of_the_server_is_told_as_one(server, hold):
+    schema = server.schema()
+    limited = (
+        f"postgresql://postgres@/postgres?host={quote(str(server.directory), safe='')}&schema={schema}"
+        f"&options={quote('-c statement_timeout=500')}"
+    )
+    with hold(server.url(schema=schema), "main", "late"), perdure.open(limited) as store:
+        with pytest.raises(Busy, match="statement timeout.*raise that limit"):
+            store.memories.put(Memory(id="a"))

@@ -23,7 +23,11 @@ __all__ = ["conflicts", "lost", "translate"]
 #: The classes of SQLSTATE that mean that the server went, or was never there.
 _GONE = ("08", "57P")
 
-_BUSY = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure, errors.QueryCanceled)
+_BUSY = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
+_ENDED = (
+    errors.QueryCanceled,
+    errors.IdleInTransactionSessionTimeout,
+)  # by the operator, or a limit of theirs
 _FULL = (errors.DiskFull, errors.OutOfMemory)
 _DAMAGED = (errors.DataCorrupted, errors.IndexCorrupted)
 _ALTERED = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName, errors.UndefinedObject)
@@ -75,6 +79,11 @@ def translate(error: BaseException, place: str) -> PerdureError:
     facts = {"driver": text, "sqlstate": state}
     if isinstance(error, _BUSY):
         return Busy(f"{place}: a lock was not had in time ({text}); try again", **facts)
+    if isinstance(error, _ENDED):
+        return Busy(
+            f"{place} ended it ({text}), and nothing was changed; try again with less at a time, or raise that limit",
+            **facts,
+        )
     refused = _turned_away(error) if state is None else None
     if refused is not None and refused["database"]:
         return NotFound(f"{place} cannot be opened ({text}); check the URL, or create the database", **facts)
