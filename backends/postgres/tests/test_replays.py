@@ -1,5 +1,6 @@
 """The same commit twice at the same time, as after a connection that broke: one is applied, the other is told so."""
 
+import socket
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
@@ -7,6 +8,12 @@ from urllib.parse import quote
 import perdure
 import pytest
 from perdure import Busy, CommitRequest, Context, Memory, Put
+from perdure.kit import Shared
+from perdure_postgres._dialect import Postgres
+from perdure_postgres._options import parse_url
+from perdure_postgres._pool import Pool
+from perdure_sql import Database, Scope
+from psycopg.errors import ConnectionTimeout
 
 CTX = Context()
 SKILLS = perdure.TABLES["skills"]
@@ -58,3 +65,17 @@ def test_a_limit_of_the_server_is_told_as_one(server, hold):
     with hold(server.url(schema=schema), "main", "late"), perdure.open(limited) as store:
         with pytest.raises(Busy, match="statement timeout.*raise that limit"):
             store.memories.put(Memory(id="a"))
+
+
+def test_a_server_that_says_nothing_is_asked_once():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d?timeout=2"
+        options = parse_url(url, "rw", embedded=False)
+        database = Database(Postgres(options, Shared(Pool.close).lease(options, lambda: Pool(options))))
+        with pytest.raises(ConnectionTimeout):
+            database.write(None, 1, Scope.ROWS, lambda session: None)
+        silent.settimeout(0)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+        database.close()

@@ -255,8 +255,8 @@ class Postgres(Dialect):
                 Scope.STORE,
             ):  # a commit's id, or a name, tells whether it was applied
                 return False
-        elif not (conflicts(error) or lost(error)):
-            return False
+        elif isinstance(error, errors.ConnectionTimeout) or not (conflicts(error) or lost(error)):
+            return False  # a server that is silent for the whole wait would be so again
         time.sleep(min(0.002 * 2**tries, 0.5, left) * random.uniform(0.5, 1.0))
         return True
 
