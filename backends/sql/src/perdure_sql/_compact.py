@@ -176,7 +176,7 @@ def _drop_commits(session: Session, ns: int, branch: int, floor: int) -> int:
         for name in TABLES
     )
     copies = " ".join(
-        f"AND no NOT IN (SELECT v.commit_no FROM branches b JOIN {name} v ON v.ns = b.ns AND v.branch = b.no "
+        f"AND no NOT IN (SELECT DISTINCT v.commit_no FROM branches b JOIN {name} v ON v.ns = b.ns AND v.branch = b.no "
         "AND v.from_seq = b.fork_seq WHERE b.ns = :ns AND b.flat = 1)"
         for name in TABLES
     )

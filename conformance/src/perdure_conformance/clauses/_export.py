@@ -321,3 +321,24 @@ def a_copy_of_a_compacted_store_merges_alike(case: Case) -> None:
         each.branch("lab").sync(strategy="field")
         equal(each.branch("lab").skills["k"].success_count, 621, f"the count in {what} after a merge back")
     equal(dump(copy, history=False), dump(store, history=False), "the copy, after the same merges")
+
+
+@check("CO-067", "CO-064", level="branches", needs=("compact",))
+def an_export_that_compaction_overtakes_is_whole_or_refused(case: Case) -> None:
+    """History that is dropped while it is exported is not missing without a word."""
+    store = case.store()
+    for number in range(30):
+        store.memories.put(Memory(id="a", tier=number))
+    before = {seq: store.at(f"main@{seq}").memories["a"].tier for seq in range(1, 31)}
+    events = iter(store.export())
+    seen = [next(events) for _ in range(3)]
+    case.store().compact(lease=timedelta(0))
+    try:
+        seen += list(events)
+    except HistoryExpired:
+        return
+    copy = case.new_store()
+    copy.ingest(iter(seen))
+    floor = next(event.floor for event in seen if isinstance(event, Branch))
+    for seq in range(max(1, floor), 31):
+        equal(copy.at(f"main@{seq}").memories["a"].tier, before[seq], f"what main@{seq} reads in the copy")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from perdure._errors import CorruptStore
+from perdure._errors import CorruptStore, HistoryExpired
 from perdure._hooks import HistoryEvent
 from perdure._schema import TABLES
 from perdure._types import Branch, ChangeBatch, Chunk, Commit, Context, Counter, Key
@@ -35,7 +35,8 @@ def export(hook: Hooks, ctx: Context, since: Cursor | None = None) -> Iterator[H
         since: Where the receiver is: the `heads` of an earlier export.
 
     Raises:
-        HistoryExpired: Compaction dropped some of the commits after `since`; export without it.
+        HistoryExpired: Compaction dropped some of the commits after `since`: export without it. Or it dropped
+            some while they were sent, which is told at the end: export again.
         InvalidInput: The cursor is malformed, or of another store.
     """
     return _Export(hook, ctx, check_cursor(since)).events()
@@ -82,11 +83,27 @@ class _Export:
         checkpoints = self.hook.list_checkpoints(ctx=self.ctx)
         branches = parents_first(self.hook.list_branches(ctx=self.ctx))
         yield from self.hook.list_spaces(ctx=self.ctx)
-        yield from self._history(branches)
+        try:
+            yield from self._history(branches)
+        except CorruptStore:
+            self._check_floors(branches)  # else it is damaged indeed
+            raise
+        self._check_floors(branches)
         ids = {branch.id for branch in branches}
         yield from (checkpoint for checkpoint in checkpoints if checkpoint.point.branch in ids)
         self._ask_counters()
         yield from self._counters.values()
+
+    def _check_floors(self, branches: Sequence[Branch]) -> None:
+        """What compaction dropped in the meantime is missing from what was sent, which says that it is there."""
+        floors = {branch.id: branch.floor for branch in self.hook.list_branches(ctx=self.ctx)}
+        for branch in branches:
+            if floors.get(branch.id, branch.floor) > branch.floor:
+                raise HistoryExpired(
+                    f"compaction dropped history of branch {branch.name!r} while it was exported; export again",
+                    branch=branch.name,
+                    floor=floors[branch.id],
+                )
 
     def _history(self, branches: Sequence[Branch]) -> Iterator[HistoryEvent]:
         waiting = list(branches)
