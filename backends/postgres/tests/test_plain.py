@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
+import perdure
 import pytest
+from perdure import Unsupported, describe_backend
 
 #: Parts of the suite: what a server elsewhere could do differently.
 AREAS = ("commits", "branches", "merges", "compaction", "purge", "recall", "threads_", "processes_")
@@ -39,8 +41,12 @@ def test_a_plain_server_keeps_the_specification(plain):
 
 
 def test_power_is_not_claimed_of_a_disk_that_cannot_be_seen():
-    from perdure import describe_backend
-
     assert "power" not in describe_backend("postgresql").levels
     assert "power" in describe_backend("postgresql+embedded").levels
     assert describe_backend("postgresql").durability == "power"
+
+
+def test_a_database_that_has_not_every_text_is_refused(plain):
+    plain.run("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    with pytest.raises(Unsupported, match="ENCODING 'UTF8'"):
+        perdure.open(plain.url(database="latin"))

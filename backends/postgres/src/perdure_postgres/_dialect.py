@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -205,8 +206,9 @@ class Postgres(Dialect):
             connection.written.clear()
             connection.vectors.clear()
             connection.dropped = False
-            with suppress(psycopg.Error):
-                connection.execute("ROLLBACK")
+            if connection.process == os.getpid():  # else it is the parent's, who goes on with it
+                with suppress(psycopg.Error):
+                    connection.execute("ROLLBACK")
             raise
         else:
             if connection.written:

@@ -71,6 +71,11 @@ def prepare(connection: Connection, options: Options) -> None:
         raise Unsupported(
             f"{options.place} is PostgreSQL {connection.info.server_version // 10_000}; it must be 14 or newer"
         )
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise Unsupported(
+            f"{options.place} is encoded in {encoding}, which has not every text; make one with ENCODING 'UTF8'"
+        )
     found = revision(connection, options)
     if found is None:
         if options.read_only:
