@@ -55,7 +55,7 @@ def tests(session: nox.Session) -> None:
     testpaths = PROJECT["tool"]["pytest"]["ini_options"]["testpaths"]
     paths = [path for path in testpaths if path != SUITE and (ROOT / path).exists()]
     chosen = session.posargs or [*paths, *(f"--ignore={page}" for page in PAGES)]
-    run(session, "pytest", "-n", "2", *chosen)
+    run(session, "pytest", "-n", "4", *chosen)  # many wait for servers and for processes that they kill
 
 
 @nox.session
