@@ -9,7 +9,7 @@ from typing import Any
 
 import perdure
 import pytest
-from perdure_postgres._partitions import partition, partitioned
+from perdure_postgres import partition, partitioned
 from perdure_postgres._roles import tables
 
 HERE = Path(__file__).parent
