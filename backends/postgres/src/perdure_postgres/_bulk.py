@@ -26,6 +26,9 @@ _ARRAY = 5_000
 #: The planner's figures are renewed when a table grew by so many rows, and by this share of what it had.
 _LEAST, _SHARE = 500, 0.5
 
+#: Rows of one transaction from which it does not wait for its end with that.
+_MUCH = 1_000
+
 
 def insert(connection: Connection, table: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Insert rows; the transaction's record of what it wrote is kept."""
@@ -104,17 +107,27 @@ class Figures:
         self._grown: dict[str, int] = {}
         self._limits: dict[str, float] = {}
 
+    def during(self, connection: Connection, table: str) -> None:
+        """Look-ups of the transaction under way, too, need figures of what it wrote, if that is much."""
+        if connection.written.get(table, 0) >= _MUCH and self._due(
+            connection, table, connection.written.pop(table)
+        ):
+            self._renew(connection, table)
+
     def wrote(self, connection: Connection) -> None:
         """What a connection wrote is committed now; raises nothing."""
         written, connection.written = connection.written, {}
         try:
             for table, rows in written.items():
                 if self._due(connection, table, rows):
-                    # A role that does not own the table is told so in a notice, and nothing is done.
-                    run(connection, [sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(sql.Identifier(table))])
-                    self._look(connection, table)
+                    self._renew(connection, table)
         except psycopg.Error:  # the commit is done, and this is no part of it
             return
+
+    def _renew(self, connection: Connection, table: str) -> None:
+        # A role that does not own the table is told so in a notice, and nothing is done.
+        run(connection, [sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(sql.Identifier(table))])
+        self._look(connection, table)
 
     def _due(self, connection: Connection, table: str, rows: int) -> bool:
         """Whether the table has grown so much."""

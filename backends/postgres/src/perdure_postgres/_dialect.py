@@ -132,6 +132,7 @@ class Postgres(Dialect):
             insert_missing(connection, table, names, list(rows))
         else:
             insert(connection, table, names, rows)
+        self._figures.during(connection, table)
 
     def derive(
         self, connection: Connection, table: Table, spaces: Mapping[str, Space], rows: Iterable[Sequence[Any]]
@@ -161,14 +162,7 @@ class Postgres(Dialect):
             "ns": where[0],
             "branch": where[1],
         }
-        self.bulk(connection, statement, values)
-
-    def bulk(self, connection: Connection, statement: Statement, values: Mapping[str, Any]) -> Any:
-        if connection.keyed:
-            run(connection, ["SET LOCAL plan_cache_mode = force_custom_plan"])
-            connection.keyed = False
-        # Planned each time: a table that is being filled has no figures yet, and grows under the plan.
-        return connection.execute(statement.sql, statement.bind(values), prepare=False)
+        connection.execute(statement.sql, statement.bind(values))
 
     def stream(
         self, connection: Connection, statement: Statement, values: Mapping[str, Any]
@@ -216,12 +210,10 @@ class Postgres(Dialect):
             if self._hnsw is not None and (connection.vectors or connection.dropped):
                 self._hnsw.wrote(connection)
         finally:
-            connection.keyed = False
             self._pool.give(connection)
 
     def _begin(self, connection: Connection, deadline: float | None, ns: int, scope: Scope) -> None:
         statements = ["BEGIN READ WRITE", _ONE_PLAN]
-        connection.keyed = True
         if deadline is not None:
             left = max(1, int((deadline - time.monotonic()) * 1_000))
             statements.append(

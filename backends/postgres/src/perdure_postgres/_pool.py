@@ -63,7 +63,6 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         vectors: Vectors that it put into each space, by namespace and name.
         dropped: Whether it deleted what an index may have been for.
         vector: Whether the connection knows the extension of that name.
-        keyed: Whether the transaction under way keeps one plan for each statement, as look-ups by key want it.
     """
 
     process: int
@@ -72,7 +71,6 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     vectors: dict[tuple[int, str], int]
     dropped: bool
     vector: bool
-    keyed: bool = False
 
 
 class Pool:

@@ -53,10 +53,6 @@ class Session:
         cursor.executemany(statement.sql, map(statement.bind, rows))
         return max(0, int(cursor.rowcount))
 
-    def bulk(self, text: str, values: Mapping[str, Any]) -> Any:
-        """Run a statement over many keys; the cursor."""
-        return self.dialect.bulk(self.raw, self.dialect.statement(text), values)
-
     def stream(self, text: str, **values: Any) -> Iterator[Any]:
         """Run a statement whose answer may be large; its rows, one after the other."""
         return self.dialect.stream(self.raw, self.dialect.statement(text), values)

@@ -210,10 +210,6 @@ class Dialect(ABC):
             [(seq, *where, *key, begin) for key, begin in versions],
         )
 
-    def bulk(self, connection: Any, statement: Statement, values: Mapping[str, Any]) -> Any:
-        """Run a statement over many keys, for which a plan that was made for few is no good; the cursor."""
-        return connection.execute(statement.sql, statement.bind(values))
-
     def stream(self, connection: Any, statement: Statement, values: Mapping[str, Any]) -> Iterator[Any]:
         """The rows of an answer that may be large, inside a snapshot; never all of them in memory."""
         return iter(connection.execute(statement.sql, statement.bind(values)))

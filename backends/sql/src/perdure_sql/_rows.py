@@ -98,7 +98,7 @@ class RowReader:
         width, text = self._width, self._many(seq)
         for start in range(0, len(keys), _CHUNK):
             bound = self.dialect.bind_keys(keys[start : start + _CHUNK])
-            for cells in session.bulk(text, {**bound, "ns": ns, "branch": branch, "seq": seq}):
+            for cells in session.run_with(text, {**bound, "ns": ns, "branch": branch, "seq": seq}):
                 key = cells[_LEAD : _LEAD + width]
                 known = best.get(key)
                 if known is None or cells[0] < known[0]:
