@@ -88,7 +88,7 @@ def stranger(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Links, code blocks and clause numbers of every page."""
-    run(session, "pytest", *(session.posargs or PAGES))
+    run(session, "pytest", "-n", "4", *(session.posargs or PAGES))
 
 
 @nox.session

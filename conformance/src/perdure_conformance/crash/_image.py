@@ -79,11 +79,16 @@ class Disk:
         )
 
     def differs(self) -> list[str]:
-        """The files that the real directory holds otherwise, relative to it: a trace did not show all then."""
+        """The files that the real directory holds otherwise, relative to it: a trace did not show all then.
+
+        What is written through a memory map, and never synced, is nothing that a loss of power may leave.
+        """
         real = dict(walk(read_tree(Path(self.root))))
         mine = dict(walk(self._tree))
         return sorted(
-            path for path in real.keys() | mine.keys() if _content(real.get(path)) != _content(mine.get(path))
+            path
+            for path in real.keys() | mine.keys()
+            if mine.get(path) not in self._mapped and _content(real.get(path)) != _content(mine.get(path))
         )
 
     def restore(self, target: Path, rng: random.Random | None = None, owners: Owners | None = None) -> None:
