@@ -37,6 +37,8 @@ def insert(connection: Connection, table: str, names: Sequence[str], rows: Itera
     columns = ", ".join(names)
     text = f"INSERT INTO {table} ({columns}) VALUES ({', '.join(['%s'] * len(names))})"
     count = len(first)
+    if count == _COPIED:
+        connection.unpipe()  # COPY waits for each of its messages
     if count == 1:
         connection.execute(text, first[0])
     elif count < _COPIED:

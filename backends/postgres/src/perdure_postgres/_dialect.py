@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
+from sys import getsizeof
 from typing import Any
 
 import psycopg
@@ -34,6 +35,9 @@ __all__ = ["Postgres"]
 _TRIES = 12
 
 _STREAMED = 2_000
+
+#: An answer of at most so many rows, each of at most so many bytes, may stay in memory.
+_FEW, _SMALL = 8, 100_000
 
 #: Locks that each scope takes before anything is read: number of the lock, and whether it is shared. Rows of a
 #: branch are locked by its record.
@@ -96,7 +100,19 @@ class Postgres(Dialect):
             self._hnsw = Hnsw(self._options, self._pool.connect)
             self.derived, self.vectors = {"vectors": COLUMNS}, self._hnsw
 
-    # ------------------------------------------------------------------------------------ SQL fragments
+    # ------------------------------------------------------------------------------------- statements
+
+    def first(self, connection: Connection, statement: Statement, values: Mapping[str, Any]) -> Any:
+        row = connection.cursor_for(statement.sql).execute(statement.sql, statement.bind(values)).fetchone()
+        if row is not None and sum(map(getsizeof, row)) > _SMALL:
+            del connection.kept[statement.sql]  # which holds its last answer
+        return row
+
+    def rows(self, connection: Connection, statement: Statement, values: Mapping[str, Any]) -> list[Any]:
+        rows = connection.cursor_for(statement.sql).execute(statement.sql, statement.bind(values)).fetchall()
+        if len(rows) > _FEW or any(sum(map(getsizeof, row)) > _SMALL for row in rows):
+            del connection.kept[statement.sql]
+        return rows
 
     def key_source(self, width: int) -> tuple[str, tuple[str, ...]]:
         names = [f"k{i}" for i in range(width)]
@@ -134,9 +150,13 @@ class Postgres(Dialect):
             insert(connection, table, names, rows)
         self._figures.during(connection, table)
 
+    def wrote(self, connection: Connection, table: str, rows: int) -> None:
+        connection.written[table] = connection.written.get(table, 0) + rows
+
     def derive(
         self, connection: Connection, table: Table, spaces: Mapping[str, Space], rows: Iterable[Sequence[Any]]
     ) -> Iterable[Sequence[Any]]:
+        connection.unpipe()
         attach(connection, self._options.schema)  # a store may have learned it after this was connected
         return derive(connection, spaces, rows)
 
@@ -193,6 +213,8 @@ class Postgres(Dialect):
             raise PermissionDenied("the store is open read-only; open it with mode='rw' to write")
         connection = self._take(deadline)
         try:
+            if scope is Scope.ROWS:  # most are of one row, whose statements need not wait for each other
+                connection.pipe()
             self._begin(connection, deadline, ns, scope)
             yield connection
             self._commit(connection)
@@ -201,6 +223,8 @@ class Postgres(Dialect):
             connection.vectors.clear()
             connection.dropped = False
             if connection.process == os.getpid():  # else it is the parent's, who goes on with it
+                with suppress(psycopg.Error):
+                    connection.unpipe()
                 with suppress(psycopg.Error):
                     connection.execute("ROLLBACK")
             raise
@@ -223,11 +247,17 @@ class Postgres(Dialect):
             kind = "_shared" if shared else ""
             number = _lock_number(self._options.schema, lock, ns)
             statements.append(f"SELECT pg_advisory_xact_lock{kind}({number})")
-        run(connection, statements)
+        if connection.piped:
+            for text in statements:
+                connection.cursor_for(text).execute(text)
+        else:
+            run(connection, statements)
 
     def _commit(self, connection: Connection) -> None:
         try:
-            done = connection.execute("COMMIT").statusmessage
+            cursor = connection.cursor_for("COMMIT").execute("COMMIT")
+            connection.unpipe()
+            done = cursor.statusmessage
         except psycopg.Error as error:
             if lost(error):
                 raise _Unsure(*error.args) from error

@@ -9,7 +9,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from math import ceil
 from typing import Any
 
@@ -35,6 +35,9 @@ _RECYCLE = 3_600
 
 #: Seconds to wait for a server to answer at first, where the URL and libpq's own settings do not say.
 _CONNECT = 10
+
+#: Statements that a connection keeps a cursor for.
+_KEPT = 64
 
 #: A network that swallows all packets is found out within a minute, on both ends.
 _KEEP_ALIVE = {
@@ -63,6 +66,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         vectors: Vectors that it put into each space, by namespace and name.
         dropped: Whether it deleted what an index may have been for.
         vector: Whether the connection knows the extension of that name.
+        kept: A cursor for each statement that was asked lately.
     """
 
     process: int
@@ -71,6 +75,40 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     vectors: dict[tuple[int, str], int]
     dropped: bool
     vector: bool
+    kept: dict[str, _Cursor]
+    _piped: AbstractContextManager[Any] | None
+
+    def cursor_for(self, text: str) -> _Cursor:
+        """The statement's own cursor, to be read to the end at once.
+
+        Making a cursor, and learning anew what types its columns have, takes as long as a small answer.
+        """
+        cursor = self.kept.get(text)
+        if cursor is None:
+            if len(self.kept) >= _KEPT:
+                self.kept.clear()
+            cursor = self.kept[text] = _Cursor(self)
+        return cursor
+
+    @property
+    def piped(self) -> bool:
+        """Whether statements are sent without waiting for answers."""
+        return self.pgconn.pipeline_status != pq.PipelineStatus.OFF
+
+    def pipe(self) -> None:
+        """Send statements without waiting for their answers, until one is read or `unpipe` is called."""
+        self._piped = self.pipeline()
+        self._piped.__enter__()
+
+    def unpipe(self) -> None:
+        """Wait for the answers of all statements that were sent.
+
+        Raises:
+            psycopg.Error: What the first of them failed of.
+        """
+        piped, self._piped = self._piped, None
+        if piped is not None:
+            piped.__exit__(None, None, None)
 
 
 class Pool:
@@ -134,7 +172,7 @@ class Pool:
             _foreign.append(connection)  # the parent's, which a child got hold of when it was forked
             return
         try:
-            if connection.pgconn.transaction_status == pq.TransactionStatus.IDLE:
+            if connection.pgconn.transaction_status == pq.TransactionStatus.IDLE and not connection.piped:
                 self._idle.append(connection)
             else:
                 connection.close()
@@ -201,6 +239,7 @@ class Pool:
         connection.process, connection.born = os.getpid(), time.monotonic()
         connection.written, connection.vectors = {}, {}
         connection.vector = connection.dropped = False
+        connection.kept, connection._piped = {}, None
         connection.prepared_max = 1_000
         # One type for all numbers and one for all texts: a statement is then planned once.
         connection.adapters.register_dumper(int, Int8BinaryDumper)
@@ -261,6 +300,9 @@ def _settings(options: Options) -> list[sql.Composable | str]:
         "SET default_transaction_isolation = 'read committed'",
         "SET client_encoding = 'UTF8'",
         "SET jit = off",  # takes longer than it saves
+        # Every table is read by an index that begins with its namespace. A plan that was made while the table
+        # was small would go on to read all of it when it is large.
+        "SET enable_seqscan = off",
         # An acknowledged commit is on the server's disk, whatever the server's default.
         "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
         "SET hnsw.iterative_scan = 'strict_order'",

@@ -165,10 +165,14 @@ class SqlBackend:
     @_guarded
     def resolve(self, ctx: Context, ref: Ref) -> Point:
         if ref.seq is None and ref.time is None and ref.commit is None:
+            seen = self._queries.seen
             with self._database.reading() as session:
+                newest = seen.head(session, self._ns, ref.name)
+                if newest is not None:
+                    return newest
                 found = head(session, self._ns, ref.name)
             if found is not None:
-                self._queries.seen.note(found)
+                seen.note(found, ref.name)
                 return found.point
         with self._database.snapshot() as session:
             return place(session, self._ns, ref).point

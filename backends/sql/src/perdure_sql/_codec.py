@@ -27,7 +27,7 @@ __all__ = [
     "text_key",
 ]
 
-_loads = json.JSONDecoder().decode
+_decode = json.JSONDecoder().raw_decode
 _PLAIN = frozenset((str, int, bytes, type(None)))
 
 
@@ -39,6 +39,14 @@ def quote(name: str) -> str:
 def columns(names: Sequence[str], prefix: str = "v.") -> str:
     """Identifiers as a select list."""
     return ", ".join(f"{prefix}{quote(name)}" for name in names)
+
+
+def _loads(text: str) -> Any:
+    """JSON as it is stored: without space around it, for which a decoder would look first."""
+    found, end = _decode(text)
+    if end != len(text):
+        raise ValueError(f"{text[:80]!r} is no stored JSON")
+    return found
 
 
 def tags_text(tags: Sequence[str]) -> str:

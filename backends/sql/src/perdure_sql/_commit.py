@@ -12,102 +12,73 @@ from perdure import (
     Commit,
     CommitRequest,
     Committed,
-    InvalidRecord,
+    Delete,
+    Increment,
     Key,
     NotFound,
+    Operation,
     Point,
+    Put,
     Row,
     Space,
     StaleHead,
     Table,
+    Update,
     now_us,
 )
-from perdure.kit import Write, apply, check_chunk, row_hash
+from perdure.kit import Write, apply, check_chunk
 
-from perdure_sql._codec import commit_cells, commit_of, encoder, quote, record_hash, space_of
+from perdure_sql._codec import commit_of, space_of
 from perdure_sql._database import Session
 from perdure_sql._dialect import Dialect
 from perdure_sql._places import COMMITS
-from perdure_sql._rows import RowReader
-from perdure_sql._tables import HEAD, OPEN, RECORDS, VERSION_COLUMNS
+from perdure_sql._rows import Found, RowReader
+from perdure_sql._tables import HEAD
+from perdure_sql._writer import Writer, move_and_record, moving_record
 
-__all__ = ["Committer", "Writer", "insert_commit", "load_spaces", "store_chunks", "update_head"]
+__all__ = ["Committer", "load_spaces", "store_chunks"]
 
 _BRANCH = """
 SELECT b.no, b.id, b.name, b.parent, b.fork_seq, b.head_seq, b.head_commit, b.head_time, b.flat, b.floor, b.created_at,
-       n.space_epoch, c.no, s.head_seq
+       n.space_epoch, c.no, s.head_seq{}
 FROM branches b JOIN branches s ON s.ns = b.ns AND s.no = b.no JOIN namespaces n ON n.no = b.ns
-LEFT JOIN commits c ON c.ns = b.ns AND c.id = :id
+LEFT JOIN commits c ON c.ns = b.ns AND c.id = :id {}
 WHERE b.ns = :ns AND b.name = :name"""
 
-_INSERT_COMMIT = (
-    f"INSERT INTO commits ({', '.join(RECORDS['commits'])}) "
-    f"VALUES ({', '.join(':' + name for name in RECORDS['commits'])}) RETURNING no"
-)
-
-
-class Writer:
-    """Stores row versions of one table, on one branch, as of one commit."""
-
-    def __init__(self, table: Table, dialect: Dialect) -> None:
-        self.table = table
-        self._dialect = dialect
-        self._names = [*VERSION_COLUMNS, *(quote(name) for name in table.names)]
-        self._hiding = ["ns", *(quote(name) for name in table.key), "branch", "first_seq"]
-        self._encode = encoder(table)
-        self._blank = (None,) * (len(table.names) - len(table.key))
-
-    def write(
-        self,
-        session: Session,
-        where: tuple[int, int],
-        seq: int,
-        commit: int,
-        writes: Sequence[tuple[Key, Row | None]],
-        own: Mapping[Key, int],
-        overrides: bool,
-        spaces: Mapping[str, Space],
-    ) -> None:
-        """Close the branch's own current versions, whose `from_seq` `own` has, and insert the new ones."""
-        ns, branch = where
-        ended = [(key, own[key]) for key, _ in writes if key in own]
-        if ended:
-            if any(begin == seq for _, begin in ended):
-                raise InvalidRecord(
-                    f"the batch holds a key of {self.table.name} twice though it says that its keys are unique; "
-                    "say unique=False"
-                )
-            self._dialect.end_versions(session.raw, self.table, where, seq, ended)
-        encode, blank = self._encode, self._blank
-        versions = (
-            (ns, branch, seq, OPEN, 0, commit, row_hash(row), *encode(row))
-            if row is not None
-            else (ns, branch, seq, OPEN, 1, commit, row_hash(None), *key, *blank)
-            for key, row in writes
-        )
-        rows: Iterable[Sequence[Any]] = versions
-        extra = self._dialect.derived.get(self.table.name, ())
-        if extra:
-            rows = self._dialect.derive(session.raw, self.table, spaces, versions)
-        self._dialect.insert_many(session.raw, self.table.name, [*self._names, *extra], rows, False)
-        if overrides:
-            hiding = [(ns, *key, branch, seq) for key, _ in writes if key not in own]
-            self._dialect.insert_many(session.raw, f"{self.table.name}_overrides", self._hiding, hiding, True)
+#: So many cells of its answer are the branch's.
+_WIDTH = 14
 
 
 class _Heads:
-    """The branch before the batch, as `perdure.kit.apply` reads it; remembers which versions are its own."""
+    """The branch before the batch, as `perdure.kit.apply` reads it; remembers which versions are its own.
 
-    def __init__(self, session: Session, ns: int, branch: int, readers: Mapping[str, RowReader]) -> None:
+    `known` has what is known already: table and key, with the version that `RowReader.closest` finds.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        ns: int,
+        branch: int,
+        readers: Mapping[str, RowReader],
+        known: Mapping[tuple[str, Key], Found | None],
+    ) -> None:
         self._session = session
         self._ns = ns
         self._branch = branch
         self._readers = readers
+        self._known = known
         self.own: dict[str, dict[Key, int]] = {}
+
+    def _closest(self, table: Table, keys: Sequence[Key]) -> Mapping[Key, Found]:
+        if len(keys) == 1 and (table.name, keys[0]) in self._known:
+            cells = self._known[table.name, keys[0]]
+            return {} if cells is None else {keys[0]: cells}
+        return self._readers[table.name].closest(self._session, self._ns, self._branch, HEAD, keys)
 
     def rows(self, table: Table, keys: Sequence[Key]) -> Mapping[Key, Row]:
         reader = self._readers[table.name]
-        found = reader.closest(self._session, self._ns, self._branch, HEAD, keys)
+        found = self._closest(table, keys)
         own = self.own.setdefault(table.name, {})
         live: dict[Key, Row] = {}
         for key, cells in found.items():
@@ -118,7 +89,7 @@ class _Heads:
         return live
 
     def version(self, table: Table, key: Key) -> str | None:
-        found = self._readers[table.name].closest(self._session, self._ns, self._branch, HEAD, [key])
+        found = self._closest(table, [key])
         if key not in found or found[key][1]:
             return None
         commit = self._session.one(
@@ -144,7 +115,7 @@ class Committer:
     def commit(self, session: Session, request: CommitRequest, author: str) -> Committed:
         """Apply a request inside the caller's write transaction, which an error must roll back."""
         ns = self._ns
-        branch = self._locked(session, request)
+        branch, known = self._locked(session, request)
         number, branch_id, _, parent, _, head_seq, head_commit, head_time, flat = branch[:9]
         if branch[12] is not None:
             replay = session.one(f"{COMMITS} AND c.id = :id", ns=ns, id=request.id)
@@ -169,37 +140,72 @@ class Committer:
             picks=request.picks,
             reverts=request.reverts,
         )
-        heads = _Heads(session, ns, number, self._readers)
+        heads = _Heads(session, ns, number, self._readers, known)
         spaces = self._load_spaces(session, branch[11])
         shadows = parent is not None and not flat  # else there are no ancestors to hide rows of
         written = deleted = 0
         commit_no: int | None = None
+        along: Any = None
         for writes in apply(request, heads, spaces, time):
+            deleted += sum(write.row is None for write in writes)
+            written += sum(write.row is not None for write in writes)
+            if along is None and commit_no is None and len(writes) == 1:
+                along = self._write_along(session, branch, commit, writes[0], heads, shadows)
+                if along is not None:
+                    continue
             if commit_no is None:
-                commit_no = _record(session, ns, branch[:11], commit)
-            put, dropped = self._write(session, number, commit.seq, commit_no, writes, heads, shadows, spaces)
-            written += put
-            deleted += dropped
-        if commit_no is None:
+                commit_no = (
+                    move_and_record(session, ns, branch, commit) if along is None else along.fetchone()[0]
+                )
+            self._write(session, number, commit.seq, commit_no, writes, heads, shadows, spaces)
+        if not written + deleted:
             if not request.force:
                 return Committed(None, Point(branch_id, head_seq, head_commit, head_time))
-            _record(session, ns, branch[:11], commit)
+            move_and_record(session, ns, branch, commit)
         store_chunks(session, ns, request.chunks)
         return Committed(commit, Point(branch_id, commit.seq, commit.id, time), written, deleted)
 
-    def _locked(self, session: Session, request: CommitRequest) -> Any:
-        """The branch's record, which nobody else changes until the transaction ends, and the commit of that id."""
-        text = _BRANCH + session.dialect.lock_rows
+    def _locked(self, session: Session, request: CommitRequest) -> tuple[Any, dict[tuple[str, Key], Any]]:
+        """The branch's record, which nobody else changes until the transaction ends, and the commit of that id.
+
+        Where the request is about one row, and the engine can, that row is read as well.
+        """
         values = {"ns": self._ns, "name": request.branch, "id": request.id}
-        branch = session.one(text, **values)
+        only = _only_key(request.operations) if session.dialect.lateral else None
+        more = join = ""
+        if only is not None:
+            reader = self._readers[only[0]]
+            more, join = reader.beside_branch
+            values.update(reader.key_values(only[1]))
+        text = _BRANCH.format(more, join) + session.dialect.lock_rows
+        branch = session.one_with(text, values)
         if branch is not None and branch[5] != branch[13]:
             # It waited for another commit, which may be this very one: what is not locked was read before that.
-            branch = session.one(text, **values)
+            branch = session.one_with(text, values)
         if branch is None:
             raise NotFound(
                 f"there is no branch {request.branch!r}; create it with store.branch", branch=request.branch
             )
-        return branch
+        if only is None:
+            return branch, {}
+        return branch[:_WIDTH], {only: None if branch[_WIDTH] is None else branch[_WIDTH:]}
+
+    def _write_along(
+        self,
+        session: Session,
+        branch: Sequence[Any],
+        commit: Commit,
+        write: Write,
+        heads: _Heads,
+        overrides: bool,
+    ) -> Any:
+        """Write a commit's first row with the commit itself; a cursor that has its number, None where none can."""
+        writer, own = self._writers[write.table], heads.own.get(write.table, {})
+        if not writer.goes_along():
+            return None
+        record = moving_record(self._ns, branch, commit)
+        where = (self._ns, branch[0])
+        return writer.write_along(session, where, commit.seq, record, (write.key, write.row), own, overrides)
 
     def _write(
         self,
@@ -211,7 +217,7 @@ class Committer:
         heads: _Heads,
         overrides: bool,
         spaces: Mapping[str, Space],
-    ) -> tuple[int, int]:
+    ) -> None:
         for name, group in groupby(writes, key=lambda write: write.table):
             cells = [(write.key, write.row) for write in group]
             own = heads.own.get(name, {})
@@ -220,8 +226,6 @@ class Committer:
             )
             for key, _ in cells:  # each row comes once, so that a streamed batch is not held
                 own.pop(key, None)
-        deleted = sum(write.row is None for write in writes)
-        return len(writes) - deleted, deleted
 
     def _load_spaces(self, session: Session, epoch: int) -> dict[str, Space]:
         if self._spaces[0] != epoch:
@@ -229,48 +233,30 @@ class Committer:
         return self._spaces[1]
 
 
+def _only_key(operations: Sequence[Operation]) -> tuple[str, Key] | None:
+    """The table and key of the one row that a batch is about; None where it is about more, or malformed."""
+    if len(operations) != 1:
+        return None
+    operation = operations[0]
+    keys: Any = ()
+    if isinstance(operation, Put):
+        keys = operation.rows  # their first cells
+    elif isinstance(operation, Delete):
+        keys = operation.keys
+    elif isinstance(operation, Update | Increment):
+        keys = (operation.key,)
+    if not isinstance(keys, list | tuple) or len(keys) != 1 or type(keys[0]) is not tuple:
+        return None
+    table = TABLES.get(operation.table) if isinstance(operation.table, str) else None
+    if table is None:
+        return None
+    key = keys[0][: len(table.key)]
+    fits = len(key) == len(table.key) and all(type(part) is str and part.isprintable() for part in key)
+    return (table.name, key) if fits else None
+
+
 def _replayed(commit: Commit) -> Committed:
     return Committed(commit, Point(commit.branch, commit.seq, commit.id, commit.time), replayed=True)
-
-
-def insert_commit(session: Session, ns: int, branch: int, commit: Commit) -> int:
-    """Record a commit; its number."""
-    cells = commit_cells(ns, branch, commit, now_us())
-    return session.run_with(_INSERT_COMMIT, dict(zip(RECORDS["commits"], cells, strict=True))).fetchone()[0]  # type: ignore[no-any-return]
-
-
-_MOVE = (
-    "UPDATE branches SET head_seq = :head_seq, head_commit = :head_id, head_time = :head_time, hash = :head_hash "
-    "WHERE ns = :ns AND no = :head_no"
-)
-
-
-def update_head(session: Session, ns: int, branch: Sequence[Any], commit: Commit) -> None:
-    """Move a branch, given as its record from ``no`` to ``created_at``, to a commit."""
-    session.run_with(_MOVE, _moved(ns, branch, commit))
-
-
-def _moved(ns: int, branch: Sequence[Any], commit: Commit) -> dict[str, Any]:
-    no, id_, name, parent, fork, _, _, _, flat, floor, created = branch[:11]
-    cells = (ns, no, id_, name, parent, fork, commit.seq, commit.id, commit.time, flat, floor, created)
-    return {
-        "head_seq": commit.seq,
-        "head_id": commit.id,
-        "head_time": commit.time,
-        "head_hash": record_hash("branches", cells),
-        "ns": ns,
-        "head_no": no,
-    }
-
-
-def _record(session: Session, ns: int, branch: Sequence[Any], commit: Commit) -> int:
-    """Record a commit and move its branch to it; its number."""
-    if not session.dialect.writes_nest:
-        update_head(session, ns, branch, commit)
-        return insert_commit(session, ns, branch[0], commit)
-    cells = dict(zip(RECORDS["commits"], commit_cells(ns, branch[0], commit, now_us()), strict=True))
-    text = f"WITH moved AS ({_MOVE}) {_INSERT_COMMIT}"
-    return session.run_with(text, {**cells, **_moved(ns, branch, commit)}).fetchone()[0]  # type: ignore[no-any-return]
 
 
 def load_spaces(session: Session, ns: int) -> dict[str, Space]:

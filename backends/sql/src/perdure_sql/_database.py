@@ -36,11 +36,15 @@ class Session:
 
     def one(self, text: str, **values: Any) -> Any:
         """The first row of the answer, or None."""
-        return self.run(text, **values).fetchone()
+        return self.one_with(text, values)
+
+    def one_with(self, text: str, values: Mapping[str, Any]) -> Any:
+        """The same, with the parameters as a mapping."""
+        return self.dialect.first(self.raw, self.dialect.statement(text), values)
 
     def all(self, text: str, **values: Any) -> list[Any]:
         """All rows of the answer."""
-        return self.run(text, **values).fetchall()  # type: ignore[no-any-return]
+        return self.all_with(text, values)
 
     def count(self, text: str, **values: Any) -> int:
         """Run a statement that changes rows; how many it changed."""
@@ -52,6 +56,10 @@ class Session:
         cursor = self.raw.cursor()
         cursor.executemany(statement.sql, map(statement.bind, rows))
         return max(0, int(cursor.rowcount))
+
+    def all_with(self, text: str, values: Mapping[str, Any]) -> list[Any]:
+        """The same, with the parameters as a mapping."""
+        return self.dialect.rows(self.raw, self.dialect.statement(text), values)
 
     def stream(self, text: str, **values: Any) -> Iterator[Any]:
         """Run a statement whose answer may be large; its rows, one after the other."""

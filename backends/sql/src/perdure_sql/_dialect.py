@@ -128,6 +128,14 @@ class Dialect(ABC):
                 self._compiled[text] = found
         return found
 
+    def first(self, connection: Any, statement: Statement, values: Mapping[str, Any]) -> Any:
+        """The first row of a statement's answer, or None."""
+        return connection.execute(statement.sql, statement.bind(values)).fetchone()
+
+    def rows(self, connection: Any, statement: Statement, values: Mapping[str, Any]) -> list[Any]:
+        """All rows of a statement's answer."""
+        return connection.execute(statement.sql, statement.bind(values)).fetchall()  # type: ignore[no-any-return]
+
     @abstractmethod
     def key_source(self, width: int) -> tuple[str, tuple[str, ...]]:
         """SQL that yields the keys that `bind_keys` binds: a FROM item called ``k``, and each key part."""
@@ -184,6 +192,10 @@ class Dialect(ABC):
             rows: Versions: the bookkeeping of `VERSION_COLUMNS`, then the row's own columns.
         """
         return rows
+
+    def wrote(self, connection: Any, table: str, rows: int) -> None:
+        """Take note of rows that were inserted in another way than by `insert_many`."""
+        return
 
     def end_versions(
         self,

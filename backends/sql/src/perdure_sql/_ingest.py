@@ -26,7 +26,7 @@ from perdure.kit import check_events, check_ingested_vector
 
 from perdure_sql._branches import add_branch, add_space, bump, insert, list_checkpoints
 from perdure_sql._codec import record_hash
-from perdure_sql._commit import Writer, insert_commit, load_spaces, store_chunks, update_head
+from perdure_sql._commit import load_spaces, store_chunks
 from perdure_sql._counters import store_counters
 from perdure_sql._database import Session
 from perdure_sql._lineage import BranchRow, branch_rows, lineage_of
@@ -35,6 +35,7 @@ from perdure_sql._purge import Markers, digests
 from perdure_sql._query import read_counters
 from perdure_sql._rows import RowReader
 from perdure_sql._tables import HEAD
+from perdure_sql._writer import Writer, insert_commit, update_head
 
 __all__ = ["Ingester"]
 

@@ -30,6 +30,8 @@ FROM branches b JOIN namespaces n ON n.no = b.ns JOIN lineage l ON l.ns = b.ns A
 WHERE b.ns = :ns AND b.{by} = :value ORDER BY l.depth"""
 _BY_NAME, _BY_ID, _BY_NO = (_HEAD.format(by=column) for column in ("name", "id", "no"))
 
+_NEWEST = "SELECT head_seq, head_commit, head_time FROM branches WHERE ns = :ns AND no = :no AND id = :id AND name = :name"
+
 #: Branches, in the column order of `branch_of`.
 BRANCHES = """
 SELECT b.id, b.name, p.id, b.fork_seq, b.head_seq, b.head_commit, b.head_time, b.floor, b.created_at
@@ -239,12 +241,24 @@ class Seen:
 
     def __init__(self) -> None:
         self._places: dict[str, Place] = {}
+        self._names: dict[str, tuple[int, str]] = {}
 
-    def note(self, where: Place) -> None:
-        """Remember a place."""
+    def head(self, session: Session, ns: int, name: str) -> Point | None:
+        """The head of a branch that was seen, without a look at its ancestors; None where it is unknown."""
+        known = self._names.get(name)
+        if known is None:
+            return None
+        found = session.one(_NEWEST, ns=ns, no=known[0], id=known[1], name=name)
+        return None if found is None else Point(known[1], *found)
+
+    def note(self, where: Place, name: str | None = None) -> None:
+        """Remember a place, which is the head of the branch of that name where one is given."""
         if len(self._places) > 1_000:
             self._places.clear()
+            self._names.clear()
         self._places[where.point.branch] = where
+        if name is not None:
+            self._names[name] = (where.branch, where.point.branch)
 
     def at(self, at: At) -> Place | None:
         """The place of a point, if it is no older than one that was seen; to be read where `STANDS` holds."""
@@ -259,7 +273,7 @@ class Seen:
     def still(self, session: Session, ns: int, where: Place) -> bool:
         """Whether `STANDS` holds now, and so did for all that was read at the place before."""
         params = {"ns": ns, "b0": where.branch, "u0": where.point.seq, **self.params(where)}
-        return bool(session.run_with(f"SELECT 1 WHERE {STANDS}", params).fetchone())
+        return bool(session.one_with(f"SELECT 1 WHERE {STANDS}", params))
 
     @staticmethod
     def params(where: Place) -> dict[str, Any]:

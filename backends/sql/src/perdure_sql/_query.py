@@ -225,13 +225,13 @@ class _Reader:
         if dialect.lateral and len(arms) > 1:
             text = lateral_sql(self._table, columns(self._names), conditions, order)
             params.update(lateral_params(arms, dialect.bind_list))
-            return list(map(self._decode, session.run_with(text, params)))
+            return list(map(self._decode, session.all_with(text, params)))
         texts = arms_sql(self._table, columns(self._names), arms, conditions)
         groups = [
             list(
                 map(
                     self._decode,
-                    session.run_with(
+                    session.all_with(
                         f"{' UNION ALL '.join(texts[start : start + _ARMS])} ORDER BY {order} LIMIT :limit",
                         params,
                     ),

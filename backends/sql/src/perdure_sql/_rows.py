@@ -62,7 +62,7 @@ class RowReader:
 
         None says that this was not enough to tell; no row's columns are empty, so a tombstone is ``()``.
         """
-        values: dict[str, Any] = dict(zip(self._marks, key, strict=True), ns=ns)
+        values = {**self.key_values(key), "ns": ns}
         if isinstance(at, Point):
             if at.seq >= HEAD:
                 return None
@@ -75,7 +75,7 @@ class RowReader:
             lead = 1
         else:
             return None
-        cells = session.raw.execute(statement.sql, statement.bind(values)).fetchone()
+        cells = self.dialect.first(session.raw, statement, values)
         if cells is None or (lead == 3 and not cells[1] <= at.seq <= cells[2]):
             return None
         return () if cells[0] else self.decode(cells[lead:])
@@ -106,9 +106,9 @@ class RowReader:
         return best
 
     def _single(self, session: Session, ns: int, branch: int, seq: int, key: Key) -> dict[Key, Found]:
-        values = {f"k{i}": part for i, part in enumerate(key)}
+        values = self.key_values(key)
         text = self._closest_head if seq >= HEAD else self._closest_at
-        cells = session.run_with(text, {"ns": ns, "branch": branch, "seq": seq, **values}).fetchone()
+        cells = session.one_with(text, {"ns": ns, "branch": branch, "seq": seq, **values})
         return {} if cells is None else {key: cells}
 
     @cached_property
@@ -120,13 +120,26 @@ class RowReader:
         return self._closest(0)
 
     def _closest(self, seq: int) -> str:
-        upto = self._upto(seq)
+        return self._closest_to(":branch", self._upto(seq))
+
+    def _closest_to(self, branch: str, upto: str) -> str:
         return (
             f"SELECT l.depth, v.dead, v.from_seq, v.commit_no, {columns(self.table.names)} FROM lineage l "
             f"JOIN {self.table.name} v ON v.ns = l.ns AND v.branch = l.ancestor AND {self._on} "
             f"AND v.from_seq <= {upto} AND v.to_seq > {upto} "
-            "WHERE l.ns = :ns AND l.branch = :branch ORDER BY l.depth, v.from_seq DESC LIMIT 1"
+            f"WHERE l.ns = :ns AND l.branch = {branch} ORDER BY l.depth, v.from_seq DESC LIMIT 1"
         )
+
+    @cached_property
+    def beside_branch(self) -> tuple[str, str]:
+        """Columns, and the join that gives them to a branch ``b``: what `closest` finds of one key at its head."""
+        names = ", ".join(f"w.{name}" for name in ("depth", "dead", "from_seq", "commit_no"))
+        found = self._closest_to("b.no", "l.upto")
+        return f", {names}, {columns(self.table.names, 'w.')}", f"LEFT JOIN LATERAL ({found}) w ON TRUE"
+
+    def key_values(self, key: Key) -> dict[str, Any]:
+        """The parameters of `beside_branch`."""
+        return dict(zip(self._marks, key, strict=True))
 
     def _many(self, seq: int) -> str:
         source, parts = self.dialect.key_source(self._width)
