@@ -28,9 +28,7 @@ def row(id_: str) -> tuple[Any, ...]:
 def waits(server: Any, commit: Future[Any]) -> bool:
     """True once a commit waits for its branch; False where it ended without."""
     # The server shows how a statement begins, not all of it.
-    waiting = (
-        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%SELECT b.no, b.id, b.name%%'"
-    )
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%SELECT b.no, b.id, b.name%%'"
     while not commit.done():
         if server.run(waiting):
             return True

@@ -38,7 +38,7 @@ def insert(connection: Connection, table: str, names: Sequence[str], rows: Itera
     text = f"INSERT INTO {table} ({columns}) VALUES ({', '.join(['%s'] * len(names))})"
     count = len(first)
     if count == _COPIED:
-        connection.unpipe()  # COPY waits for each of its messages
+        connection.begin()  # COPY waits for each of its messages
     if count == 1:
         connection.execute(text, first[0])
     elif count < _COPIED:

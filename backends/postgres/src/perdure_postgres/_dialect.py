@@ -51,8 +51,8 @@ _LOCKS: dict[Scope, tuple[tuple[int, bool], ...]] = {
 
 #: Look-ups by key need no plan of their own for each key; but where the operator chose one way, it stays.
 _ONE_PLAN = (
-    "SELECT set_config('plan_cache_mode', 'force_generic_plan', true) "
-    "WHERE current_setting('plan_cache_mode') = 'auto'"
+    "CASE current_setting('plan_cache_mode') WHEN 'auto' "
+    "THEN set_config('plan_cache_mode', 'force_generic_plan', true) END"
 )
 
 _numbers = count()
@@ -101,6 +101,9 @@ class Postgres(Dialect):
             self.derived, self.vectors = {"vectors": COLUMNS}, self._hnsw
 
     # ------------------------------------------------------------------------------------- statements
+
+    def send(self, connection: Connection, statement: Statement, values: Mapping[str, Any]) -> Any:
+        return connection.cursor_for(statement.sql).execute(statement.sql, statement.bind(values))
 
     def first(self, connection: Connection, statement: Statement, values: Mapping[str, Any]) -> Any:
         row = connection.cursor_for(statement.sql).execute(statement.sql, statement.bind(values)).fetchone()
@@ -156,7 +159,7 @@ class Postgres(Dialect):
     def derive(
         self, connection: Connection, table: Table, spaces: Mapping[str, Space], rows: Iterable[Sequence[Any]]
     ) -> Iterable[Sequence[Any]]:
-        connection.unpipe()
+        connection.begin()
         attach(connection, self._options.schema)  # a store may have learned it after this was connected
         return derive(connection, spaces, rows)
 
@@ -224,9 +227,9 @@ class Postgres(Dialect):
             connection.dropped = False
             if connection.process == os.getpid():  # else it is the parent's, who goes on with it
                 with suppress(psycopg.Error):
-                    connection.unpipe()
-                with suppress(psycopg.Error):
                     connection.execute("ROLLBACK")
+                with suppress(psycopg.Error):
+                    connection.unpipe()
             raise
         else:
             if connection.written:
@@ -237,29 +240,30 @@ class Postgres(Dialect):
             self._pool.give(connection)
 
     def _begin(self, connection: Connection, deadline: float | None, ns: int, scope: Scope) -> None:
-        statements = ["BEGIN READ WRITE", _ONE_PLAN]
+        statements = []
         if deadline is not None:
             left = max(1, int((deadline - time.monotonic()) * 1_000))
-            statements.append(
-                f"SET LOCAL lock_timeout = {min(left, max(1, int(self._options.timeout * 1_000)))}"
-            )
-        for lock, shared in _LOCKS[scope]:
-            kind = "_shared" if shared else ""
-            number = _lock_number(self._options.schema, lock, ns)
-            statements.append(f"SELECT pg_advisory_xact_lock{kind}({number})")
-        if connection.piped:
-            for text in statements:
-                connection.cursor_for(text).execute(text)
-        else:
-            run(connection, statements)
+            wait = min(left, max(1, int(self._options.timeout * 1_000)))
+            statements.append(f"SELECT set_config('lock_timeout', '{wait}', true)")
+        locks = [
+            f"pg_advisory_xact_lock{'_shared' if shared else ''}({_lock_number(self._options.schema, lock, ns)})"
+            for lock, shared in _LOCKS[scope]
+        ]
+        statements.append(f"SELECT {', '.join([*locks, _ONE_PLAN])}")
+        if not connection.piped:
+            run(connection, ["BEGIN READ WRITE", *statements])
+            return
+        for text in statements:
+            connection.cursor_for(text).execute(text)
 
     def _commit(self, connection: Connection) -> None:
         try:
-            cursor = connection.cursor_for("COMMIT").execute("COMMIT")
-            connection.unpipe()
-            done = cursor.statusmessage
+            if connection.piped:
+                connection.unpipe()
+                return
+            done = connection.execute("COMMIT").statusmessage
         except psycopg.Error as error:
-            if lost(error):
+            if lost(error) or connection.piped:  # still: the server has not answered as it should
                 raise _Unsure(*error.args) from error
             raise
         if done != "COMMIT":  # so Postgres answers where a statement of the transaction had failed

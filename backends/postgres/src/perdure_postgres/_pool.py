@@ -76,7 +76,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     dropped: bool
     vector: bool
     kept: dict[str, _Cursor]
-    _piped: AbstractContextManager[Any] | None
+    _pipeline_context: AbstractContextManager[Any] | None
 
     def cursor_for(self, text: str) -> _Cursor:
         """The statement's own cursor, to be read to the end at once.
@@ -92,23 +92,32 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     @property
     def piped(self) -> bool:
-        """Whether statements are sent without waiting for answers."""
+        """Whether statements are sent without waiting for their answers."""
         return self.pgconn.pipeline_status != pq.PipelineStatus.OFF
 
     def pipe(self) -> None:
-        """Send statements without waiting for their answers, until one is read or `unpipe` is called."""
-        self._piped = self.pipeline()
-        self._piped.__enter__()
+        """Send statements without waiting, until an answer is read; what is sent until `unpipe` is one transaction.
+
+        So the protocol has it: a transaction that nobody begins is committed where the client waits for all answers.
+        """
+        self._pipeline_context = self.pipeline()
+        self._pipeline_context.__enter__()
+
+    def begin(self) -> None:
+        """Make what was sent the start of a transaction that COMMIT ends, whose statements are waited for."""
+        if self.piped:
+            self.execute("BEGIN")
+            self.unpipe()
 
     def unpipe(self) -> None:
-        """Wait for the answers of all statements that were sent.
+        """Wait for the answers of all statements that were sent, of which no other transaction is left open.
 
         Raises:
-            psycopg.Error: What the first of them failed of.
+            psycopg.Error: What the first of them failed of; nothing is committed then.
         """
-        piped, self._piped = self._piped, None
-        if piped is not None:
-            piped.__exit__(None, None, None)
+        context, self._pipeline_context = self._pipeline_context, None
+        if context is not None:
+            context.__exit__(None, None, None)
 
 
 class Pool:
@@ -239,7 +248,7 @@ class Pool:
         connection.process, connection.born = os.getpid(), time.monotonic()
         connection.written, connection.vectors = {}, {}
         connection.vector = connection.dropped = False
-        connection.kept, connection._piped = {}, None
+        connection.kept, connection._pipeline_context = {}, None
         connection.prepared_max = 1_000
         # One type for all numbers and one for all texts: a statement is then planned once.
         connection.adapters.register_dumper(int, Int8BinaryDumper)

@@ -184,7 +184,7 @@ class SqlBackend:
         if len(keys) == 1:
             session = self._database.take()
             try:
-                found = reader.fetch_one(session, self._ns, keys[0], at)
+                found = reader.fetch_one(session, self._ns, keys[0], at, self._queries.seen)
             finally:
                 self._database.give(session)
             if found is not None:

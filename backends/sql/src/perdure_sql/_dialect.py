@@ -132,6 +132,10 @@ class Dialect(ABC):
         """The first row of a statement's answer, or None."""
         return connection.execute(statement.sql, statement.bind(values)).fetchone()
 
+    def send(self, connection: Any, statement: Statement, values: Mapping[str, Any]) -> Any:
+        """Run a statement, of which the answer may be read before it is run again on the connection; the cursor."""
+        return connection.execute(statement.sql, statement.bind(values))
+
     def rows(self, connection: Any, statement: Statement, values: Mapping[str, Any]) -> list[Any]:
         """All rows of a statement's answer."""
         return connection.execute(statement.sql, statement.bind(values)).fetchall()  # type: ignore[no-any-return]

@@ -241,15 +241,26 @@ class Seen:
 
     def __init__(self) -> None:
         self._places: dict[str, Place] = {}
-        self._names: dict[str, tuple[int, str]] = {}
+        self._names: dict[str, Place] = {}
 
     def head(self, session: Session, ns: int, name: str) -> Point | None:
         """The head of a branch that was seen, without a look at its ancestors; None where it is unknown."""
         known = self._names.get(name)
         if known is None:
             return None
-        found = session.one(_NEWEST, ns=ns, no=known[0], id=known[1], name=name)
-        return None if found is None else Point(known[1], *found)
+        id_ = known.point.branch
+        found = session.one(_NEWEST, ns=ns, no=known.branch, id=id_, name=name)
+        return None if found is None else Point(id_, *found)
+
+    def rooted(self, session: Session, ns: int, name: str) -> tuple[int, str] | None:
+        """The number and id of a branch of that name, if it has no ancestors; it may be deleted by now."""
+        known = self._names.get(name)
+        if known is None:
+            known = head(session, ns, name)
+            if known is None:
+                return None
+            self.note(known, name)
+        return (known.branch, known.point.branch) if len(known.arms) == 1 else None
 
     def note(self, where: Place, name: str | None = None) -> None:
         """Remember a place, which is the head of the branch of that name where one is given."""
@@ -258,7 +269,7 @@ class Seen:
             self._names.clear()
         self._places[where.point.branch] = where
         if name is not None:
-            self._names[name] = (where.branch, where.point.branch)
+            self._names[name] = where
 
     def at(self, at: At) -> Place | None:
         """The place of a point, if it is no older than one that was seen; to be read where `STANDS` holds."""

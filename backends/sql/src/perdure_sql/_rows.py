@@ -11,7 +11,8 @@ from perdure import At, Key, Point, Row, Table
 from perdure_sql._codec import columns, decoder, quote
 from perdure_sql._database import Session
 from perdure_sql._dialect import Dialect, Statement
-from perdure_sql._tables import HEAD
+from perdure_sql._places import Seen
+from perdure_sql._tables import HEAD, OPEN
 
 __all__ = ["Found", "RowReader"]
 
@@ -33,6 +34,18 @@ class RowReader:
         self._width = len(table.key)
         self._marks = [f"k{i}" for i in range(self._width)]
         self._on = " AND ".join(f"v.{quote(name)} = :k{i}" for i, name in enumerate(table.key))
+
+    @cached_property
+    def at_root(self) -> Statement:
+        """``:ns, :no, :id, :name, :k0, …`` → a row, if that branch is there: dead, and null where there is none.
+
+        For a branch without ancestors.
+        """
+        return self.dialect.statement(
+            f"SELECT v.dead, {columns(self.table.names)} FROM branches b LEFT JOIN {self.table.name} v "
+            f"ON v.ns = :ns AND v.branch = :no AND {self._on} AND v.to_seq = {OPEN} "
+            "WHERE b.ns = :ns AND b.no = :no AND b.id = :id AND b.name = :name"
+        )
 
     @cached_property
     def at_head(self) -> Statement:
@@ -57,7 +70,7 @@ class RowReader:
             "WHERE b.ns = :ns AND b.id = :id ORDER BY l.depth, v.from_seq DESC LIMIT 1"
         )
 
-    def fetch_one(self, session: Session, ns: int, key: Key, at: At) -> Row | None:
+    def fetch_one(self, session: Session, ns: int, key: Key, at: At, seen: Seen) -> Row | None:
         """A row in one statement, at a branch's head or a point of its own.
 
         None says that this was not enough to tell; no row's columns are empty, so a tombstone is ``()``.
@@ -73,6 +86,12 @@ class RowReader:
             values["name"] = at.name
             statement = self.at_head
             lead = 1
+            root = seen.rooted(session, ns, at.name)
+            if root is not None:
+                values["no"], values["id"] = root
+                cells = self.dialect.first(session.raw, self.at_root, values)
+                if cells is not None:
+                    return self.decode(cells[1:]) if cells[0] == 0 else ()
         else:
             return None
         cells = self.dialect.first(session.raw, statement, values)

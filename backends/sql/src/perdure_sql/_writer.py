@@ -81,7 +81,8 @@ class Writer:
         self._end(session, where, seq, [write], own)
         (cells,) = self._versions(where, seq, None, [write])
         values = {f"cell{i}": cell for i, cell in enumerate(cells)}
-        cursor = session.run_with(self._along, {**record, **values})
+        statement = self._dialect.statement(self._along)
+        cursor = self._dialect.send(session.raw, statement, {**record, **values})
         self._dialect.wrote(session.raw, self.table.name, 1)
         if overrides:
             self._hide(session, where, seq, [write], own)
