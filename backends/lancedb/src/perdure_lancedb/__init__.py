@@ -1,0 +1,1 @@
+"""perdure over LanceDB's tables, in a directory or on object storage."""
