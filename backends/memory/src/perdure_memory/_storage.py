@@ -3,78 +3,14 @@
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 
-from perdure.kit import Storage
+from perdure.kit import SortedKeys, Storage
 
 __all__ = ["MemoryStorage"]
 
-#: Keys in a piece before it is cut in two: insertion moves at most so many pointers.
-PIECE = 2_048
-
 #: Items that `range` copies under the lock at first and at most; it grows fourfold from page to page.
 FIRST_PAGE, LAST_PAGE = 4, 1_024
-
-
-class _SortedKeys:
-    """A sorted list of distinct keys, in pieces; `_last[i]` is the greatest key of piece i."""
-
-    def __init__(self) -> None:
-        self._pieces: list[list[bytes]] = []
-        self._last: list[bytes] = []
-
-    def add(self, key: bytes) -> None:
-        """Insert a key that is not there."""
-        if not self._pieces:
-            self._pieces, self._last = [[key]], [key]
-            return
-        at = min(bisect_left(self._last, key), len(self._pieces) - 1)
-        piece = self._pieces[at]
-        insort(piece, key)
-        if len(piece) > PIECE:
-            self._pieces[at : at + 1] = piece[: PIECE // 2], piece[PIECE // 2 :]
-            self._last[at : at + 1] = piece[PIECE // 2 - 1], piece[-1]
-        else:
-            self._last[at] = piece[-1]
-
-    def discard(self, key: bytes) -> None:
-        """Remove a key that is there."""
-        at = bisect_left(self._last, key)
-        piece = self._pieces[at]
-        del piece[bisect_left(piece, key)]
-        if piece:
-            self._last[at] = piece[-1]
-        else:
-            del self._pieces[at], self._last[at]
-
-    def first(self, start: bytes, end: bytes, size: int) -> list[bytes]:
-        """The first `size` keys with `start <= key < end`, ascending."""
-        found: list[bytes] = []
-        at = bisect_left(self._last, start)
-        while at < len(self._pieces) and len(found) < size:
-            piece = self._pieces[at]
-            low = 0 if found else bisect_left(piece, start)
-            high = len(piece) if piece[-1] < end else bisect_left(piece, end)
-            found += piece[low : min(high, low + size - len(found))]
-            if high < len(piece):
-                break
-            at += 1
-        return found
-
-    def final(self, start: bytes, end: bytes, size: int) -> list[bytes]:
-        """The last `size` keys with `start <= key < end`, descending."""
-        found: list[bytes] = []
-        at = min(bisect_left(self._last, end), len(self._pieces) - 1)
-        while at >= 0 and len(found) < size:
-            piece = self._pieces[at]
-            high = len(piece) if piece[-1] < end else bisect_left(piece, end)
-            low = 0 if piece[0] >= start else bisect_left(piece, start)
-            found += piece[max(low, high - size + len(found)) : high][::-1]
-            if low > 0:
-                break
-            at -= 1
-        return found
 
 
 class MemoryStorage(Storage):
@@ -83,7 +19,7 @@ class MemoryStorage(Storage):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._data: dict[bytes, bytes] = {}
-        self._keys = _SortedKeys()
+        self._keys = SortedKeys()
 
     def get(self, key: bytes) -> bytes | None:
         """The value under a key, or None."""

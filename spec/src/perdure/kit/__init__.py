@@ -9,9 +9,11 @@ from perdure.kit._checking import known_table
 from perdure.kit._events import check_events
 from perdure.kit._hash import CHUNK_SIZE, chunk_digest, row_hash
 from perdure.kit._ingest import check_ingested_vector
+from perdure.kit._keys import attempt_time, is_cell
 from perdure.kit._ranges import ShortKeys, paged
 from perdure.kit._score import NUMPY_DTYPE, scores
 from perdure.kit._shared import Lease, Shared
+from perdure.kit._sorted import SortedKeys
 from perdure.kit._storage import Storage
 
 __all__ = [
@@ -22,9 +24,11 @@ __all__ = [
     "Lease",
     "Shared",
     "ShortKeys",
+    "SortedKeys",
     "Storage",
     "Write",
     "apply",
+    "attempt_time",
     "batch_of",
     "check_chunk",
     "check_events",
@@ -33,6 +37,7 @@ __all__ = [
     "check_space",
     "checked",
     "chunk_digest",
+    "is_cell",
     "known_table",
     "owner_id",
     "owner_key",

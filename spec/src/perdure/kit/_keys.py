@@ -27,7 +27,7 @@ from typing import NamedTuple
 from perdure._schema import TABLES
 from perdure._types import Key
 
-__all__ = ["CODES", "SLOT", "Keys", "Slot", "after", "new_token", "token_time"]
+__all__ = ["CODES", "SLOT", "Keys", "Slot", "after", "attempt_time", "is_cell", "new_token", "token_time"]
 
 #: Bytes of a slot.
 SLOT = 24
@@ -63,6 +63,26 @@ def new_token(now: int) -> bytes:
 def token_time(token: bytes) -> int:
     """When the attempt began, in microseconds since the epoch."""
     return int.from_bytes(token[:7], "big")
+
+
+#: Where the token ends in the keys of each sort, from the key's end.
+_TOKEN_END = {b"r": 0, b"i": 0, b"b": 0, b"c": 4, b"w": 8}
+
+
+def attempt_time(key: bytes) -> int:
+    """When the attempt began that wrote the object under a key, in microseconds since the epoch.
+
+    No other attempt writes that key, so that who knows all keys up to a time need not look for a later one.
+    0 for keys whose objects are replaced, and for markers of purges.
+    """
+    at = key.index(b"\0") + 1
+    behind = _TOKEN_END.get(key[at : at + 1])
+    return 0 if behind is None else token_time(key[len(key) - behind - 12 :])
+
+
+def is_cell(key: bytes) -> bool:
+    """Whether the object under a key is one of the two of a namespace that are small and often replaced."""
+    return key.endswith((b"\0h", b"\0a")) and key.index(b"\0") == len(key) - 2
 
 
 def after(prefix: bytes) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from perdure._errors import Conflict, NotFound
 from perdure._names import check_name
 from perdure.kit._keys import Keys
@@ -38,6 +40,7 @@ def drop_namespace(storage: Storage, name: str, own: str) -> bool:
     if storage.get(keys.head) is None:
         raise NotFound(f"there is no namespace {name!r}; list them with store.namespaces()", name=name)
     storage.delete(keys.head)
-    for key, _ in storage.range(keys.root, keys.end):
-        storage.delete(key)
+    doomed = (key for key, _ in storage.range(keys.root, keys.end))
+    while batch := list(islice(doomed, 256)):
+        storage.delete_many(batch)
     return True

@@ -1,0 +1,109 @@
+"""What lies in objects: entries of the log, and the bases that say how far the log was folded into the table."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TypeVar
+
+import msgspec
+from perdure import CorruptStore, IncompatibleStore
+
+__all__ = ["FORMAT", "Base", "Entry", "Fence", "State", "pack", "unpack"]
+
+#: The version of the stored form; a store of a later one is refused.
+FORMAT = 1
+
+_DIGEST = 16
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One step of the store, which is made by creating the next object of the log.
+
+    Attributes:
+        token: Unlike that of any other entry, so that a writer in doubt knows its own.
+        puts: Keys and their values.
+        deletes: Keys that go.
+    """
+
+    token: bytes
+    puts: list[tuple[bytes, bytes]]
+    deletes: list[bytes]
+
+
+class Fence(msgspec.Struct, frozen=True, array_like=True):
+    """A stretch of the table: from this key to the next fence's.
+
+    Attributes:
+        items: At least so many items lie there.
+        size: Bytes of their values.
+    """
+
+    key: bytes
+    items: int
+    size: int
+
+
+class Base(msgspec.Struct, frozen=True):
+    """That the log was folded up to an entry. Never removed: an old one tells who is behind.
+
+    Attributes:
+        number: Bases are counted from 1.
+        upto: The last entry that was folded.
+        state: The name of the object that has the rest.
+    """
+
+    format: int
+    number: int
+    upto: int
+    state: str
+
+
+class State(msgspec.Struct, frozen=True):
+    """What the store holds at a base.
+
+    Attributes:
+        version: Of LanceDB's table; 0: there is none.
+        newest: The latest time of an attempt whose objects are in the table, in microseconds.
+        cells: The few objects that every commit replaces: heads, and the beats of maintenances.
+        fences: Where to cut long ranges, in order of their keys.
+    """
+
+    version: int = 0
+    newest: int = 0
+    cells: dict[bytes, bytes] = {}
+    fences: list[Fence] = []
+
+
+_T = TypeVar("_T")
+
+# msgspec looks at a type when it first decodes one, and two threads that do so at once crash it: so now.
+_DECODERS = {kind: msgspec.msgpack.Decoder(kind) for kind in (Entry, Base, State)}
+
+
+def pack(item: Entry | Base | State) -> bytes:
+    """An object's bytes: a checksum, then MessagePack."""
+    body = msgspec.msgpack.encode(item)
+    return blake2b(body, digest_size=_DIGEST).digest() + body
+
+
+def unpack(data: bytes, kind: type[_T], name: str) -> _T:
+    """The object of some bytes.
+
+    Raises:
+        CorruptStore: The checksum is wrong.
+        IncompatibleStore: A later version wrote it.
+    """
+    body = memoryview(data)[_DIGEST:]
+    if blake2b(body, digest_size=_DIGEST).digest() != data[:_DIGEST]:
+        raise CorruptStore(f"{name} is damaged: its checksum does not match; restore the store from a backup")
+    try:
+        found = _DECODERS[kind].decode(body)  # type: ignore[index]
+    except msgspec.DecodeError as error:
+        raise IncompatibleStore(
+            f"{name} cannot be read by this version of perdure", cause=str(error)
+        ) from None
+    if isinstance(found, Base) and found.format > FORMAT:
+        raise IncompatibleStore(
+            f"the store has format {found.format}; this version of perdure reads up to {FORMAT}"
+        )
+    return found  # type: ignore[return-value]

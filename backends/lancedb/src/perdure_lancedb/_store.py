@@ -1,0 +1,386 @@
+"""One store as a process sees it: the last base, and what the log says since.
+
+The log is a row of objects with numbers. To create the next one is what makes a change: of two processes that try,
+one succeeds, so that a change is whole and each is judged by all that came before it. Now and then somebody
+writes what the log holds to LanceDB's table, and creates the next *base*, which names the table's version and the
+entry up to which it has everything; then those entries can go. A number of the log is thus free again for who has
+not heard of that base, which is why each entry that was created or found is looked at once more with an eye on the
+next base.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from perdure import Busy, CorruptStore, PerdureError, PermissionDenied, StorageError, Unavailable
+from perdure.kit import SortedKeys, attempt_time, is_cell
+
+from perdure_lancedb._entries import FORMAT, Base, Entry, State, pack, unpack
+from perdure_lancedb._errors import translated
+from perdure_lancedb._objects import Objects
+
+if TYPE_CHECKING:
+    from perdure_lancedb._items import Items
+
+__all__ = ["Store"]
+
+#: Bytes that wait to be logged with the next change of a head, before they are logged by themselves.
+_WAITING = 4_000_000
+
+#: Bytes of items since the base that are folded, whatever their number.
+_HELD = 16_000_000
+
+#: How often a read begins anew because the table's files went, or a fold because another was faster.
+_TRIES = 5
+
+_LOG, _BASE, _STATE, _FOLD = "log", "base", "state", "fold"
+
+_T = TypeVar("_T")
+
+
+def _numbered(folder: str, number: int) -> str:
+    return f"{folder}/{number:016d}"
+
+
+class Store:
+    """What all backends of this process share that are open on one store. Safe from several threads."""
+
+    def __init__(self, objects: Objects, fold: int, *, read_only: bool) -> None:
+        self._objects = objects
+        self._fold_items = fold
+        self._read_only = read_only
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._waiting: dict[bytes, bytes] = {}
+        self._waiting_bytes = 0
+        with self._lock:
+            self._start()
+
+    # -------------------------------------------------------------------------------------- the state
+
+    def _start(self) -> None:
+        """Begin with the newest base; what waits to be logged goes on waiting."""
+        while True:
+            bases = self._objects.names(_BASE)
+            if not bases:
+                self._begin(0, 0, State())
+                return
+            name = f"{_BASE}/{bases[-1]}"
+            base = unpack(self._present(name), Base, name)
+            data = self._objects.read(base.state)
+            if data is not None:
+                self._begin(base.number, base.upto, unpack(data, State, base.state))
+                return
+            if self._objects.names(_BASE) == bases:  # else there is a newer one by now, and this one's went
+                raise CorruptStore(f"{base.state} is missing; restore the store from a backup")
+
+    def _present(self, name: str) -> bytes:
+        data = self._objects.read(name)
+        if data is None:
+            raise CorruptStore(f"{name} is missing; restore the store from a backup")
+        return data
+
+    def _begin(self, number: int, upto: int, state: State) -> None:
+        self._base = number
+        self._tail = upto
+        self._state = state
+        self._held: dict[bytes, bytes | None] = {}
+        self._order = SortedKeys()
+        self._bytes = 0
+        self._rest = 0  # items to wait for before another fold is tried
+        self.__dict__.pop("_items", None)
+        for key, value in (*state.cells.items(), *self._waiting.items()):
+            self._set(key, value)
+
+    @cached_property
+    def _items(self) -> Items:
+        from perdure_lancedb._items import TABLE, Items  # noqa: PLC0415 - takes half a second and 100 MB
+
+        with translated():
+            return Items(self._objects.table(TABLE), self._state)
+
+    def _set(self, key: bytes, value: bytes | None) -> None:
+        if key not in self._held:
+            self._order.add(key)
+        self._bytes += len(value or b"") + len(key)
+        self._held[key] = value
+
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise Unavailable(
+                "this process was forked from one that has the store open, which LanceDB does not survive; "
+                "start processes by spawn, and open the store there"
+            )
+
+    # ---------------------------------------------------------------------------------------- the log
+
+    def catch_up(self) -> None:
+        """Apply all that any process has logged."""
+        with self._lock:
+            self._check()
+            while self._step():
+                pass
+
+    def _step(self) -> bool:
+        """Apply the next entry, or go to the next base; False where there is neither."""
+        name = _numbered(_LOG, self._tail + 1)
+        data = self._objects.read(name)
+        newer = self._objects.read(_numbered(_BASE, self._base + 1))
+        if newer is not None:  # then the entry, or that there is none, means nothing
+            self._start()
+            return True
+        if data is None:
+            return False
+        self._apply(unpack(data, Entry, name))
+        return True
+
+    def _apply(self, entry: Entry) -> None:
+        for key in entry.deletes:
+            self._set(key, None)
+        for key, value in entry.puts:
+            self._set(key, value)
+        self._tail += 1
+
+    def _append(self, puts: list[tuple[bytes, bytes]], deletes: list[bytes]) -> bool:
+        """Log a change on top of all that is known; False where another writer was first."""
+        if self._read_only:
+            raise PermissionDenied("the store is open read-only; open it with mode='rw' to write")
+        entry = Entry(os.urandom(16), [*self._waiting.items(), *puts], deletes)
+        name = _numbered(_LOG, self._tail + 1)
+        if not self._objects.create(name, pack(entry)):
+            return False
+        if self._objects.read(_numbered(_BASE, self._base + 1)) is not None:
+            self._objects.remove([name])  # the number was free again: nobody takes it for an entry
+            return False
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._apply(entry)
+        return True
+
+    # -------------------------------------------------------------------------------------- reading
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value under a key."""
+        return self.get_many([key])[0]
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values under several keys."""
+
+        def read() -> list[bytes | None]:
+            with self._lock:
+                held = self._held
+                missing = [key for key in keys if key not in held]
+                known = {key: held[key] for key in keys if key in held}
+                items = self._items if missing and self._state.version else None
+            found = {} if items is None else items.get_many(missing)
+            return [known[key] if key in known else found.get(key) for key in keys]
+
+        return self._steady(read)
+
+    def page(self, start: bytes, end: bytes, reverse: bool) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """The beginning of a range (in reverse: its end), in the order asked, and where the rest begins or ends."""
+
+        def read() -> tuple[list[tuple[bytes, bytes]], bytes]:
+            with self._lock:
+                items = self._items if self._state.version else None
+                base = self._base
+            found, rest = (
+                ([], start if reverse else end) if items is None else items.page(start, end, reverse)
+            )
+            low, high = (rest, end) if reverse else (start, rest)
+            with self._lock:
+                if self._base != base:
+                    raise _Moved
+                held = self._between(low, high)
+            merged = {**dict(found), **held}
+            page = [
+                (key, value) for key in sorted(merged, reverse=reverse) if (value := merged[key]) is not None
+            ]
+            return page, rest
+
+        return self._steady(read)
+
+    def _between(self, start: bytes, end: bytes) -> dict[bytes, bytes | None]:
+        return {key: self._held[key] for key in self._order.first(start, end, len(self._held))}
+
+    def _steady(self, read: Callable[[], _T]) -> _T:
+        """What `read` returns, read again where another process has folded and the table's old files are gone."""
+        self._check()
+        for last in (*(False,) * _TRIES, True):
+            try:
+                with translated():
+                    return read()
+            except _Moved:
+                continue
+            except (StorageError, CorruptStore):
+                before = self._base
+                self.catch_up()
+                if last or self._base == before:
+                    raise
+        raise Unavailable("the store was folded again and again while it was read; try again")
+
+    # -------------------------------------------------------------------------------------- writing
+
+    def put(self, items: Iterable[tuple[bytes, bytes]]) -> int:
+        """Put items unless their keys are there; they are logged with the next change, or when they are many."""
+        with self._lock:
+            self._check()
+            fresh = {key: value for key, value in items if self._held.get(key) is None}
+            old = [
+                key for key in fresh if key not in self._held and not attempt_time(key) > self._state.newest
+            ]
+            if old and self._state.version:
+                for key in self._steady(lambda: self._items.present(old)):
+                    del fresh[key]
+            for key, value in fresh.items():
+                self._waiting[key] = value
+                self._waiting_bytes += len(key) + len(value)
+                self._set(key, value)
+            if self._waiting_bytes > _WAITING:
+                self._log([])
+            return len(fresh)
+
+    def delete(self, keys: Sequence[bytes]) -> None:
+        """Delete items."""
+        with self._lock:
+            self._check()
+            for key in keys:
+                self._waiting.pop(key, None)
+            self._log(list(keys))
+
+    def _log(self, deletes: list[bytes]) -> None:
+        while not self._append([], deletes):
+            self.catch_up()
+        self._fold_if_due()
+
+    def swap(self, key: bytes, old: bytes | None, new: bytes) -> bool:
+        """Put a value if the present one is `old`, with all that waits; whether it was put."""
+        with self._lock:
+            while True:
+                self.catch_up()
+                if self.get(key) != old:
+                    return False
+                if self._append([(key, new)], []):
+                    break
+            self._fold_if_due()
+            return True
+
+    # -------------------------------------------------------------------------------------- folding
+
+    def _fold_if_due(self) -> None:
+        """Fold where much has come; the change that made it so is done, and fails of nothing here."""
+        items = len(self._held) - len(self._waiting)
+        share = max(items / self._fold_items, self._bytes / _HELD)
+        if share < 1 or items < self._rest:
+            return
+        try:
+            mine = self._objects.create(_numbered(_FOLD, self._base + 1), os.urandom(16))
+            if mine or share > 2:  # whoever else began it may have died
+                self.fold()
+                return
+        except PerdureError:
+            self._rest = items + self._fold_items
+
+    def fold(self) -> None:
+        """Write what the log holds to the table, and let the log go.
+
+        Raises:
+            StorageError: The medium failed; nothing is lost.
+            Busy: Other processes did the same at the same time, again and again.
+        """
+        with self._lock:
+            for _ in range(_TRIES):
+                self.catch_up()
+                if self._folded():
+                    return
+        raise Busy("other processes fold the log at the same time; try again")
+
+    def _folded(self) -> bool:
+        from perdure_lancedb._items import TABLE, Interfered, fold  # noqa: PLC0415
+
+        held = {key: value for key, value in self._held.items() if key not in self._waiting}
+        cells = {key: value for key, value in held.items() if is_cell(key) and value is not None}
+        items = {key: value for key, value in held.items() if not is_cell(key)}
+        puts = sorted((key, value) for key, value in items.items() if value is not None)
+        newest = self._state.newest
+        deletes = sorted(key for key, value in items.items() if value is None or attempt_time(key) <= newest)
+        version, fences = self._state.version, self._state.fences
+        if items:
+            try:
+                with translated():
+                    version, fences = fold(self._objects.table(TABLE), self._state, puts, deletes)
+            except Interfered:
+                return False
+        newest = max([newest, *(attempt_time(key) for key, _ in puts)])
+        return self._publish(State(version, newest, cells, fences))
+
+    def shrink(self) -> None:
+        """Leave nothing of what was deleted in any file.
+
+        Raises:
+            StorageError, Busy: As `fold` says.
+        """
+        from perdure_lancedb._items import TABLE, Interfered, shrink  # noqa: PLC0415
+
+        with self._lock:
+            for _ in range(_TRIES):
+                self.fold()
+                state = self._state
+                try:
+                    if state.version:
+                        with translated():
+                            version, fences = shrink(self._objects.table(TABLE), state)
+                        state = State(version, state.newest, state.cells, fences)
+                    if self._publish(state):
+                        self._sweep({state.version})
+                        return
+                except Interfered:
+                    continue
+        raise Busy("other processes fold the log at the same time; try again")
+
+    def _publish(self, state: State) -> bool:
+        """Make a state the next base; False where another process made one first."""
+        from perdure_lancedb._items import TABLE  # noqa: PLC0415
+
+        if state.version:
+            self._objects.settle(TABLE)
+        number = self._base + 1
+        name = f"{_numbered(_STATE, number)}-{os.urandom(8).hex()}"
+        self._objects.create(name, pack(state))
+        base = Base(FORMAT, number, self._tail, name)
+        if not self._objects.create(_numbered(_BASE, number), pack(base)):
+            self._objects.remove([name])
+            return False
+        before = self._state.version
+        self._begin(number, self._tail, state)
+        with suppress(PerdureError):  # it is done; what is left goes with the next one
+            self._sweep({before, state.version})
+        return True
+
+    def _sweep(self, versions: set[int]) -> None:
+        """Remove what the base made superfluous: entries, other states, and versions of the table but these."""
+        from perdure_lancedb._items import TABLE, forget  # noqa: PLC0415
+
+        last = _numbered(_LOG, self._tail)
+        gone = [f"{_LOG}/{name}" for name in self._objects.names(_LOG) if f"{_LOG}/{name}" <= last]
+        this = _numbered(_STATE, self._base)
+        gone += [f"{_STATE}/{name}" for name in self._objects.names(_STATE) if f"{_STATE}/{name}" < this]
+        this = _numbered(_FOLD, self._base)
+        gone += [f"{_FOLD}/{name}" for name in self._objects.names(_FOLD) if f"{_FOLD}/{name}" <= this]
+        self._objects.remove(gone)
+        if self._state.version:
+            with translated():
+                forget(self._objects.table(TABLE), versions)
+
+    def close(self) -> None:
+        """Release the place where the objects lie."""
+        self._objects.close()
+
+
+class _Moved(Exception):
+    """The base changed between two looks."""
