@@ -12,6 +12,7 @@ from perdure import (
     Busy,
     CorruptStore,
     IncompatibleStore,
+    InvalidURL,
     NotFound,
     PerdureError,
     PermissionDenied,
@@ -31,13 +32,16 @@ _DRIVERS = (OSError, ValueError, RuntimeError, NotImplementedError, KeyError, ob
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _CROWDED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)
-_OTHER_KIND = (errno.ENOTDIR, errno.EISDIR)
+_OTHER_KIND = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 #: LanceDB gives no error numbers and no types, only texts.
 _NUMBER = re.compile(r"\(os error (\d+)\)")
 _REFUSED = re.compile(
     r"AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken|"
     r"\b40[13] (Forbidden|Unauthorized)|RequestTimeTooSkewed"
+)
+_ELSEWHERE = re.compile(
+    r"AuthorizationHeaderMalformed|configured region|PermanentRedirect|IllegalLocationConstraint"
 )
 _NO_BUCKET = re.compile(r"NoSuchBucket|bucket does not exist")
 _REMOTE = re.compile(
@@ -55,16 +59,19 @@ def translate(error: BaseException, place: str = "the store") -> PerdureError:
         error: The driver's.
         place: The store, for the message.
     """
-    text = mask(" ".join(str(error).split())) or type(error).__name__
+    # After the message, obstore's errors show what Rust holds, over many lines.
+    text = " ".join(str(error).partition("Debug source:")[0].split()) or type(error).__name__
     found = _NUMBER.search(text)
     number = getattr(error, "errno", None) or (int(found[1]) if found else None)
-    facts = {"driver": text[:2000]}
-    said = text if len(text) <= 300 else text[:300] + "…"
+    shown = mask(text)
+    facts = {"driver": shown[:2000]}
+    said = shown if len(shown) <= 300 else shown[:300] + "…"
     if number in _FULL:
         return StorageError(f"there is no room in {place} ({said}); make room and try again", **facts)
-    if number in _FORBIDDEN or isinstance(error, obs.PermissionDeniedError | obs.UnauthenticatedError):
+    if number in _FORBIDDEN:
         return PermissionDenied(
-            f"{place} may not be read or written so ({said}); check what is granted", **facts
+            f"{place} may not be used so ({said}); check its owner and how it is mounted, or open it with ?mode=ro",
+            **facts,
         )
     if number in _CROWDED:
         return Unavailable(
@@ -74,16 +81,21 @@ def translate(error: BaseException, place: str = "the store") -> PerdureError:
         return IncompatibleStore(f"{place} is no directory of a store ({said}); choose another path", **facts)
     if number == errno.ENOENT:
         return StorageError(f"{place} was removed, in whole or in part ({said}); open it again", **facts)
-    if _NO_BUCKET.search(text):
-        return NotFound(f"the bucket of {place} does not exist; create it, or correct the URL", **facts)
-    if _REFUSED.search(text):
-        return PermissionDenied(
-            f"{place} refuses the credentials ({said}); check them and the policy", **facts
-        )
+    if number is not None and isinstance(error, OSError):
+        return StorageError(f"the disk of {place} failed ({said}); the previous commit is intact", **facts)
     return _by_text(error, text, said, place, facts)
 
 
 def _by_text(error: BaseException, text: str, said: str, place: str, facts: dict[str, str]) -> PerdureError:
+    if _NO_BUCKET.search(text):
+        return NotFound(f"the bucket of {place} does not exist; create it, or correct the URL", **facts)
+    if _ELSEWHERE.search(text):
+        return InvalidURL(f"the bucket of {place} is in another region ({said}); correct ?region=", **facts)
+    if _REFUSED.search(text) or isinstance(error, obs.PermissionDeniedError | obs.UnauthenticatedError):
+        return PermissionDenied(
+            f"{place} refuses it ({said}); check the credentials and what they may do, or open it with ?mode=ro",
+            **facts,
+        )
     if _CONFLICT.search(text):
         return Busy(f"{place}: another writer was first ({said}); try again", **facts)
     if isinstance(error, obs.NotSupportedError | NotImplementedError):
@@ -119,8 +131,16 @@ def translated(place: str = "the store") -> Iterator[None]:
     except PerdureError:  # many are kinds of OSError, ValueError or KeyError
         raise
     except _DRIVERS as error:
-        text = str(error)
-        if text.startswith("KeyboardInterrupt"):  # so LanceDB tells of Ctrl-C in a query
+        if str(error).startswith("KeyboardInterrupt"):  # so LanceDB tells of Ctrl-C in a query
             raise KeyboardInterrupt from None
-        # A traceback shows the cause, and so what it says.
-        raise translate(error, place) from (error if mask(text) == text else None)
+        meant = translate(error, place)
+        _scrub(error)
+        raise meant from error
+
+
+def _scrub(error: BaseException | None) -> None:
+    """Mask secrets in an error and in those before it: a traceback shows them all."""
+    while error is not None:
+        if mask(str(error)) != str(error):
+            error.args = (mask(str(error)),)
+        error = error.__cause__ or error.__context__

@@ -45,11 +45,14 @@ class LocalObjects:
         self._settled: dict[str, set[tuple[str, int, int, int]]] = {}
         self._lock = threading.Lock()
         with translated(self._place):
-            if self.read(MARKER) is None:
+            found = self.read(MARKER)
+            if found is None:
                 self._check_empty(directory, create)
+            else:
+                check_format(found, self._place)
             if create:
                 self._prepare(directory)
-            check_format(self.read(MARKER), self._place)
+                check_format(self.read(MARKER), self._place)
 
     def _check_empty(self, directory: Path, create: bool) -> None:
         """See that a directory without a marker is none, or is empty."""
@@ -102,22 +105,29 @@ class LocalObjects:
         folder = os.path.dirname(path)
         draft = f"{self._root}{_DRAFTS}/{uuid4().hex}"
         try:
-            self._keep(folder)
-            try:
-                _write(draft, data)
-                try:
-                    os.link(draft, path)
-                except FileExistsError:
-                    # On a network file system a link that was made may be told as one that was there.
-                    if self.read(name) != data:
-                        return False
-            finally:
-                with suppress(FileNotFoundError):
-                    os.unlink(draft)
+            there = self.read(name)
+            if there is None:
+                there = self._create(path, folder, draft, data)
+            if there != data:
+                return False
             _sync(folder)
         except OSError as error:
             raise translate(error, self._place) from error
         return True
+
+    def _create(self, path: str, folder: str, draft: str, data: bytes) -> bytes | None:
+        """Write an object, and give it its name unless that is taken; what has the name then."""
+        try:
+            _write(draft, data)
+            self._keep(folder)
+            os.link(draft, path)
+            return data
+        except FileExistsError:
+            # On a network file system, a link that was made may be told as one that was there.
+            return self.read(path.removeprefix(self._root))
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(draft)
 
     def _keep(self, folder: str) -> None:
         """See that a folder is there for good. It may be another process that made it, and has not synced it yet."""

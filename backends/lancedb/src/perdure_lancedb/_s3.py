@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -15,7 +16,7 @@ from uuid import uuid4
 import obstore
 from obstore.exceptions import AlreadyExistsError, GenericError
 from obstore.store import S3Store
-from perdure import IncompatibleStore, NotFound, Unavailable, Unsupported
+from perdure import IncompatibleStore, NotFound, PerdureError, Unavailable, Unsupported
 
 from perdure_lancedb._errors import hide, mask, translated
 from perdure_lancedb._format import FORMAT, MARKER, check_format
@@ -28,7 +29,12 @@ __all__ = ["S3Objects"]
 
 #: Where a new place is asked whether it can create an object once.
 _PROBES = ".probe"
+#: What a store answers that knows no conditional write.
+_NOT_IMPLEMENTED = re.compile(r"501 Not Implemented|<Code>NotImplemented</Code>")
+_NO_BUCKET = re.compile("NoSuchBucket|bucket does not exist")
 _RETRIES = 3
+#: Seconds before a doubtful write is tried again; each wait is twice the one before.
+_FIRST_WAIT, _LAST_WAIT = 0.05, 0.8
 _READERS = 16
 
 #: The process that started obstore's threads. They do not survive a fork, and a child that calls it waits forever.
@@ -91,10 +97,7 @@ class S3Objects:
     def _check_empty(self, create: bool) -> None:
         """See that there is nothing yet where there is no marker, and that the bucket is there."""
         with self._translated():
-            try:
-                page = next(iter(obstore.list(self._store, chunk_size=10)), [])
-            except FileNotFoundError as error:
-                raise _no_bucket(self._bucket, mask(str(error))) from None
+            page = next(iter(obstore.list(self._store, chunk_size=10)), [])
         if any(not item["path"].startswith(f"{_PROBES}/") for item in page):
             if self.read(MARKER) is not None:
                 return  # another process has made it meanwhile
@@ -109,10 +112,14 @@ class S3Objects:
         name = f"{_PROBES}/{uuid4().hex}"
         try:
             self.create(name, b"first")
-            if self.create(name, b"second"):
-                raise self._unconditional()
-        finally:
-            self.remove([name])
+            replaced = self.create(name, b"second")
+        except PerdureError:
+            with suppress(PerdureError):
+                self.remove([name])
+            raise
+        self.remove([name])
+        if replaced:
+            raise self._unconditional()
 
     def _check_conditional(self) -> None:
         """The same by the marker, which is there: where the condition is ignored, it is written as it was."""
@@ -121,13 +128,16 @@ class S3Objects:
                 obstore.put(self._store, MARKER, FORMAT, mode="create")
             except AlreadyExistsError:
                 return
+            except GenericError as error:
+                if not _NOT_IMPLEMENTED.search(str(error)):
+                    raise
         raise self._unconditional()
 
     def _unconditional(self) -> Unsupported:
         return Unsupported(
-            f"{self._place} lets a second writer replace what is there: it ignores If-None-Match, or a proxy before it "
-            "drops that header, and so commits would be lost; use storage with conditional writes, let the proxy pass "
-            "the header, or keep the store in a directory (lancedb:///directory)"
+            f"{self._place} cannot create an object only once: it ignores or refuses If-None-Match, or a proxy before it "
+            "drops that header, and so commits would be lost; use storage with conditional writes, let the proxy pass the "
+            "header, or keep the store in a directory (lancedb:///directory)"
         )
 
     # ------------------------------------------------------------------------------------------- objects
@@ -138,35 +148,46 @@ class S3Objects:
         That it exists is also said of our own first try, where the answer was lost, and of a conflict in which
         nobody won; after other failures it may be there or not. What is stored tells which it was.
         """
-        until = time.monotonic() + self._timeout
-        for wait in (0.05, 0.1, 0.2, 0.4, 0.8):
+        _check_fork()
+        until, wait = time.monotonic() + self._timeout, _FIRST_WAIT
+        while True:
+            doubt = self._put(name, data)
+            if doubt is None:
+                return True
             try:
-                _check_fork()
-                with self._translated():
-                    try:
-                        obstore.put(self._store, name, data, mode="create", use_multipart=False)
-                        return True
-                    except AlreadyExistsError:
-                        driver = "it was said to exist, and does not"
-                    except FileNotFoundError as error:
-                        raise _no_bucket(self._bucket, mask(str(error))) from None
-                    except GenericError as error:
-                        driver = mask(str(error))
                 found = self.read(name)
             except Unavailable as error:
-                raise self._unknown(name, str(error.detail.get("driver", error))) from error
+                raise self._unknown(name, doubt) from error
             if found is not None:
                 return found == data
-            if time.monotonic() + wait > until:
-                break
+            if wait > _LAST_WAIT or time.monotonic() + wait > until:
+                raise self._unknown(name, doubt)
             time.sleep(wait)
-        raise self._unknown(name, driver)
+            wait *= 2
+
+    def _put(self, name: str, data: bytes) -> str | None:
+        """None where the object was stored, or why that is not known."""
+        with self._translated():
+            try:
+                obstore.put(self._store, name, data, mode="create", use_multipart=False)
+            except AlreadyExistsError as error:
+                return mask(str(error).partition("Debug source:")[0])
+            except GenericError as error:
+                if _NOT_IMPLEMENTED.search(str(error)):
+                    raise self._unconditional() from None
+                return mask(str(error).partition("Debug source:")[0])
+            except FileNotFoundError:
+                raise self._no_bucket() from None
+        return None
+
+    def _no_bucket(self) -> NotFound:
+        return NotFound(f"the bucket of {self._place} does not exist; create it, or correct the URL")
 
     def _unknown(self, name: str, driver: str) -> Unavailable:
         return Unavailable(
             f"{self._place} did not say whether {name} was stored, and it is unknown; look whether it is there before "
             "you write it again",
-            driver=driver[:2000],
+            driver=" ".join(driver.split())[:2000],
         )
 
     def read(self, name: str) -> bytes | None:
@@ -175,7 +196,9 @@ class S3Objects:
         with self._translated():
             try:
                 return obstore.get(self._store, name).bytes().to_bytes()
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if _NO_BUCKET.search(str(error)):
+                    raise self._no_bucket() from None
                 return None
 
     def read_many(self, names: list[str]) -> list[bytes | None]:
@@ -261,11 +284,4 @@ def _store(bucket: Bucket, timeout: float) -> S3Store:
             "connect_timeout": min(limit, timedelta(seconds=5)),
         },
         retry_config={"max_retries": _RETRIES, "retry_timeout": limit},
-    )
-
-
-def _no_bucket(bucket: Bucket, driver: str) -> NotFound:
-    return NotFound(
-        f"there is no bucket {bucket.name}; create it, or correct the URL",
-        driver=" ".join(driver.split())[:2000],
     )

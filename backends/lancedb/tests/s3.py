@@ -1,0 +1,191 @@
+"""Object storage for tests: moto's server in a process of its own, and a small one that fails as it is told.
+
+As a program it serves until its input ends, on two ports with the same buckets; the second is behind a proxy
+that drops the header of conditional writes. It prints both.
+"""
+
+import http.server
+import json
+import logging
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+KEY, SECRET = "AKIATESTTESTTEST", "Zq9Alpha/Zq9Beta+Zq9Gamma"
+CREDENTIALS = "AKIATESTTESTTEST:Zq9Alpha%2FZq9Beta%2BZq9Gamma"
+
+
+def url_of(bucket: str, prefix: str, endpoint: str, **options: Any) -> str:
+    """The URL of a store on loopback."""
+    query = {"endpoint": endpoint, "allow_http": "true"} | options
+    return f"lancedb+s3://{CREDENTIALS}@{bucket}/{prefix}?{urlencode(query)}"
+
+
+class Server:
+    """moto's server, where each `url` is a store in a bucket that nobody else has.
+
+    Attributes:
+        endpoint: Where it is.
+        stripping: The same behind the proxy that drops conditions.
+    """
+
+    def __init__(self) -> None:
+        command = [sys.executable, __file__]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        direct, stripping = json.loads(self._process.stdout.readline())
+        self.endpoint, self.stripping = f"http://127.0.0.1:{direct}", f"http://127.0.0.1:{stripping}"
+        self._numbers = count(1)
+
+    def client(self) -> Any:
+        """A client of boto3's."""
+        import boto3
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=KEY,
+            aws_secret_access_key=SECRET,
+            region_name="us-east-1",
+        )
+
+    def bucket(self) -> str:
+        """The name of a new bucket."""
+        name = f"bucket-{next(self._numbers)}"
+        self.client().create_bucket(Bucket=name)
+        return name
+
+    def url(self, **options: Any) -> str:
+        """The URL of a new store, with options."""
+        return url_of(self.bucket(), "agents/store", self.endpoint, **options)
+
+    def keys(self, bucket: str) -> list[str]:
+        """All keys in a bucket."""
+        found = self.client().list_objects_v2(Bucket=bucket)
+        return [each["Key"] for each in found.get("Contents", ())]
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
+
+
+class Stub:
+    """A bucket that answers each PUT by the next fault it was given, and else as it should.
+
+    A fault is a status, with or without what is stored before it is told: `409`, `"stored 500"`,
+    `"stored drop"`, `"drop"`, `"stored hang"`, `"other 412"` (another's object is stored).
+    """
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.faults: list[str | int] = []
+        self.requests: list[tuple[str, str]] = []
+        self.released = threading.Event()
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+
+    def puts(self, name: str) -> int:
+        """How often an object was sent."""
+        return sum(method == "PUT" and path.endswith(name) for method, path in self.requests)
+
+    def close(self) -> None:
+        """End it."""
+        self.released.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _handler(stub: Stub) -> type[http.server.BaseHTTPRequestHandler]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+        def answer(self, status: int, body: bytes = b"") -> None:
+            self.send_response(status)
+            self.send_header("ETag", '"e"')
+            self.send_header("Last-Modified", "Sat, 21 Nov 2026 00:00:00 GMT")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def received(self) -> tuple[str, bytes]:
+            path = urlsplit(self.path).path
+            stub.requests.append((self.command, path))
+            return path, self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+        def do_GET(self) -> None:
+            path, _ = self.received()
+            if "list-type" in self.path:
+                return self.answer(200, b"<ListBucketResult></ListBucketResult>")
+            return self.answer(200, stub.objects[path]) if path in stub.objects else self.answer(404)
+
+        def do_PUT(self) -> None:
+            path, body = self.received()
+            stored, _, how = str(stub.faults.pop(0) if stub.faults else "").rpartition(" ")
+            if stored or not how:
+                if path in stub.objects:
+                    return self.answer(412)
+                stub.objects[path] = b"another's" if stored == "other" else body
+            if how == "drop":
+                self.close_connection = True
+                return self.connection.shutdown(socket.SHUT_RDWR)
+            if how == "hang":
+                self.close_connection = True
+                stub.released.wait()
+                return None
+            return self.answer(int(how or 200))
+
+        def do_POST(self) -> None:  # removes objects
+            path, body = self.received()
+            keys = re.findall("<Key>(.*?)</Key>", body.decode())
+            for key in keys:
+                stub.objects.pop(f"{path.rstrip('/')}/{key}", None)
+            deleted = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
+            self.answer(200, f"<DeleteResult>{deleted}</DeleteResult>".encode())
+
+    return Handler
+
+
+def _application(strip: bool, lock: threading.Lock) -> Callable[[dict[str, Any], Any], Iterable[bytes]]:
+    from moto.server import DomainDispatcherApplication, create_backend_app
+
+    application = DomainDispatcherApplication(create_backend_app)
+
+    def serve(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "PUT":
+            return application(environ, start)
+        if strip:
+            environ.pop("HTTP_IF_NONE_MATCH", None)
+        with lock:  # moto looks at the condition first and writes then
+            return application(environ, start)
+
+    return serve
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    lock = threading.Lock()
+    servers = [
+        make_server("127.0.0.1", 0, _application(strip, lock), threaded=True) for strip in (False, True)
+    ]
+    for server in servers:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(json.dumps([server.server_port for server in servers]), flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
