@@ -25,7 +25,7 @@ PAGES = ["tests/test_docs.py", "tests/test_readme.py"]
 SUITE = "conformance/tests"
 
 #: The engines that the gate judges, and how: a fixed seed, so that it never turns red by luck.
-ENGINES = ["memory", "sqlite", "postgresql+embedded"]
+ENGINES = ["memory", "sqlite", "postgresql+embedded", "lancedb"]
 GATE = ["--profile", "quick", "--seed", "1"]
 
 #: A backend that is no part of the workspace.

