@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import lance
 import pyarrow as pa
+from perdure.kit import group_of
 
 from perdure_lancedb._entries import Fence, State
 
@@ -19,6 +20,7 @@ TABLE = "items"
 _SCHEMA = pa.schema(
     [
         pa.field("key", pa.large_binary(), nullable=False),
+        pa.field("row", pa.large_binary()),  # what the versions of one row share
         pa.field("size", pa.int64(), nullable=False),
         pa.field("value", pa.large_binary(), nullable=False),
     ]
@@ -66,6 +68,11 @@ class Items:
                     self._dataset.scanner(columns=["key"], filter=_among(some)).to_table()["key"].to_pylist()
                 )
         return found
+
+    def groups(self, prefixes: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """All versions of several rows, in no order."""
+        for some in _pieces(prefixes):
+            yield from self._read(_among(some, "row"))
 
     def page(self, start: bytes, end: bytes, reverse: bool) -> tuple[list[tuple[bytes, bytes]], bytes]:
         """The beginning of a range (in reverse: its end), in the order of keys.
@@ -127,7 +134,7 @@ def fold(
         steps.delete(some)
     if puts:
         keys, values = zip(*puts, strict=True)
-        table = pa.table([keys, [*map(len, values)], values], schema=_SCHEMA)
+        table = pa.table([keys, [*map(group_of, keys)], [*map(len, values)], values], schema=_SCHEMA)
         steps.append(table)
     steps.tidy()
     fences = _fenced(Items(place, State(version=steps.version)), state.fences, puts)
@@ -192,11 +199,14 @@ class _Steps:
 
     def index(self, anew: bool) -> None:
         """See that the index has all rows; make it anew where so wished, or where there is none."""
+        there = {field for index in self._open().list_indices() for field in index["fields"]}
+        for column in ("key", "row"):
+            if anew or column not in there:
+                dataset = self._open()
+                dataset.create_scalar_index(column, "BTREE", replace=True)
+                self._unchanged(dataset.version, 0)
         dataset = self._open()
-        if anew or not dataset.list_indices():
-            dataset.create_scalar_index("key", "BTREE", replace=True)
-        else:
-            dataset.optimize.optimize_indices()
+        dataset.optimize.optimize_indices()
         self._unchanged(dataset.version, 0)
 
     def _unchanged(self, version: int, fragments: int) -> None:
@@ -213,7 +223,12 @@ class _Steps:
             done = lance.write_dataset(table, self._open(), mode="append", storage_options=self._options)
             self._check(done.version)
             return
-        done = lance.write_dataset(table, self._uri, mode="overwrite", storage_options=self._options)
+        try:
+            lance.dataset(self._uri, storage_options=self._options)
+            mode = "overwrite"  # what a fold that died has left
+        except ValueError:  # so LanceDB says that there is none
+            mode = "create"
+        done = lance.write_dataset(table, self._uri, mode=mode, storage_options=self._options)
         self.version = done.version  # whatever was there is not in it
 
     def tidy(self) -> None:
@@ -257,5 +272,8 @@ def _literal(data: bytes) -> str:
     return f"X'{data.hex()}'"
 
 
-def _among(keys: Sequence[bytes]) -> str:
-    return f"key = {_literal(keys[0])}" if len(keys) == 1 else f"key IN ({', '.join(map(_literal, keys))})"
+def _among(keys: Sequence[bytes], column: str = "key") -> str:
+    """A condition, in LanceDB's SQL; `row` is a name that needs marks."""
+    if len(keys) == 1:
+        return f"`{column}` = {_literal(keys[0])}"
+    return f"`{column}` IN ({', '.join(map(_literal, keys))})"

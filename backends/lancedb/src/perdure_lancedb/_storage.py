@@ -42,6 +42,11 @@ class LanceStorage(Storage):
             else:
                 start = rest
 
+    def groups(self, prefixes: Sequence[bytes]) -> Iterator[list[tuple[bytes, bytes]]]:
+        """The versions of many rows, by one look at the table."""
+        with self._lease.use() as store:
+            return iter(store.groups(prefixes))
+
     def put_if_absent(self, key: bytes, value: bytes) -> bool:
         """Put a value unless there is one; it is logged with the next change of a head."""
         return self.put_many([(key, value)]) == 1

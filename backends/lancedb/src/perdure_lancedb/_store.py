@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from perdure import Busy, CorruptStore, PerdureError, PermissionDenied, StorageError, Unavailable
-from perdure.kit import SortedKeys, attempt_time, is_cell
+from perdure.kit import SLOT, SortedKeys, attempt_time, is_cell
 
 from perdure_lancedb._entries import FORMAT, Base, Entry, State, pack, unpack
 from perdure_lancedb._errors import translated
@@ -202,6 +202,28 @@ class Store:
                 (key, value) for key in sorted(merged, reverse=reverse) if (value := merged[key]) is not None
             ]
             return page, rest
+
+        return self._steady(read)
+
+    def groups(self, prefixes: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
+        """The items of each of several rows, in order."""
+
+        def read() -> list[list[tuple[bytes, bytes]]]:
+            with self._lock:
+                items = self._items if self._state.version else None
+                base = self._base
+            found: dict[bytes, dict[bytes, bytes | None]] = {prefix: {} for prefix in prefixes}
+            for key, value in () if items is None else items.groups(found):
+                found[key[:-SLOT]][key] = value
+            with self._lock:
+                if self._base != base:
+                    raise _Moved
+                for prefix, versions in found.items():
+                    versions.update(self._between(prefix, prefix + b"\xff" * (SLOT + 1)))
+            return [
+                [(key, value) for key, value in sorted(found[prefix].items()) if value is not None]
+                for prefix in prefixes
+            ]
 
         return self._steady(read)
 

@@ -9,7 +9,7 @@ from perdure.kit._checking import known_table
 from perdure.kit._events import check_events
 from perdure.kit._hash import CHUNK_SIZE, chunk_digest, row_hash
 from perdure.kit._ingest import check_ingested_vector
-from perdure.kit._keys import attempt_time, is_cell
+from perdure.kit._keys import SLOT, attempt_time, group_of, is_cell
 from perdure.kit._ranges import ShortKeys, paged
 from perdure.kit._score import NUMPY_DTYPE, scores
 from perdure.kit._shared import Lease, Shared
@@ -19,6 +19,7 @@ from perdure.kit._storage import Storage
 __all__ = [
     "CHUNK_SIZE",
     "NUMPY_DTYPE",
+    "SLOT",
     "Heads",
     "KitBackend",
     "Lease",
@@ -37,6 +38,7 @@ __all__ = [
     "check_space",
     "checked",
     "chunk_digest",
+    "group_of",
     "is_cell",
     "known_table",
     "owner_id",

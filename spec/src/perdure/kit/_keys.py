@@ -27,7 +27,18 @@ from typing import NamedTuple
 from perdure._schema import TABLES
 from perdure._types import Key
 
-__all__ = ["CODES", "SLOT", "Keys", "Slot", "after", "attempt_time", "is_cell", "new_token", "token_time"]
+__all__ = [
+    "CODES",
+    "SLOT",
+    "Keys",
+    "Slot",
+    "after",
+    "attempt_time",
+    "group_of",
+    "is_cell",
+    "new_token",
+    "token_time",
+]
 
 #: Bytes of a slot.
 SLOT = 24
@@ -78,6 +89,12 @@ def attempt_time(key: bytes) -> int:
     at = key.index(b"\0") + 1
     behind = _TOKEN_END.get(key[at : at + 1])
     return 0 if behind is None else token_time(key[len(key) - behind - 12 :])
+
+
+def group_of(key: bytes) -> bytes | None:
+    """The prefix that all versions of a row share, of the key of one; None for the key of anything else."""
+    at = key.index(b"\0") + 1
+    return key[:-SLOT] if key[at : at + 1] == b"r" else None
 
 
 def is_cell(key: bytes) -> bool:

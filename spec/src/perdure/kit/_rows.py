@@ -43,13 +43,39 @@ class Rows:
                     return None if is_tombstone(value) else (slot, value)
         return None
 
+    def find_many(self, state: State, lineage: Lineage, groups: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The stored bytes of the live versions of rows, by group."""
+        asked = [group for group in groups if not state.is_hidden(group)]
+        found = self._storage.groups(asked) if len(asked) > 1 else None
+        if found is None:
+            single = ((group, self.find(state, lineage, group)) for group in asked)
+            return {group: version[1] for group, version in single if version is not None}
+        live: dict[bytes, bytes] = {}
+        for group, items in zip(asked, found, strict=True):
+            value = self._nearest(state, lineage, items)
+            if value is not None and not is_tombstone(value):
+                live[group] = value
+        return live
+
+    def _nearest(self, state: State, lineage: Lineage, items: Sequence[tuple[bytes, bytes]]) -> bytes | None:
+        """Of the versions of one row, in order, the one that a lineage shows."""
+        for number, upto in lineage:
+            prefix, most = number.to_bytes(4, "big"), upto.to_bytes(8, "big")
+            for key, value in reversed(items):
+                slot = key[-SLOT:]
+                if slot[:4] != prefix or slot[4:12] > most:
+                    continue
+                if self._commits.committed(state, state.by_number[number], slot):
+                    return value
+        return None
+
     def fetch(self, state: State, point: Point, table: str, keys: Sequence[Key]) -> Iterator[Row | None]:
         """Rows by key, in the order asked."""
-        lineage = state.lineage(point)
-        for key in keys:
-            group = self._keys.group(table, key)
-            found = None if group is None else self.find(state, lineage, group)
-            yield None if found is None else decode_row(table, found[1])
+        groups = [self._keys.group(table, key) for key in keys]
+        found = self.find_many(state, state.lineage(point), [group for group in groups if group is not None])
+        for group in groups:
+            value = found.get(group) if group is not None else None
+            yield None if value is None else decode_row(table, value)
 
     def version(self, state: State, lineage: Lineage, table: str, key: Key) -> str | None:
         """The commit id that last wrote a live row."""

@@ -53,6 +53,13 @@ class Storage(Protocol):
         """The values of several keys; override it where one round trip can serve them."""
         return [self.get(key) for key in keys]
 
+    def groups(self, prefixes: Sequence[bytes]) -> Iterator[list[tuple[bytes, bytes]]] | None:
+        """The items under each of many prefixes of rows, in their order; None: a range for each is as fast.
+
+        Override it where one round trip can serve many. A prefix is what `group_of` makes of its keys.
+        """
+        return None
+
     def put_many(self, items: Sequence[tuple[bytes, bytes]]) -> int:
         """`put_if_absent` for several items, in any order and not atomically; how many were stored.
 

@@ -72,17 +72,19 @@ class _BranchRows:
 
     def rows(self, table: Table, keys: Sequence[Key]) -> Mapping[Key, Row]:
         """The live rows among `keys`."""
-        live: dict[Key, Row] = {}
+        groups: dict[bytes, Key] = {}
         for key in keys:
             group = self._keys.group(table.name, key)
             if group is None:
                 raise InvalidRecord(
                     f"{key!r} cannot be a key of {table.name}; use text without NUL or surrogates", key=key
                 )
-            found = self._rows.find(self._state, self._lineage, group)
-            row = None if found is None else decode_row(table.name, found[1])
+            groups[group] = key
+        live: dict[Key, Row] = {}
+        for group, value in self._rows.find_many(self._state, self._lineage, list(groups)).items():
+            row = decode_row(table.name, value)
             if row is not None:
-                live[key] = row
+                live[groups[group]] = row
         return live
 
     def version(self, table: Table, key: Key) -> str | None:
