@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import cached_property
 from itertools import count
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -43,6 +45,7 @@ class Server:
         self.endpoint, self.stripping = f"http://127.0.0.1:{direct}", f"http://127.0.0.1:{stripping}"
         self._numbers = count(1)
 
+    @cached_property
     def client(self) -> Any:
         """A client of boto3's."""
         import boto3
@@ -58,7 +61,7 @@ class Server:
     def bucket(self) -> str:
         """The name of a new bucket."""
         name = f"bucket-{next(self._numbers)}"
-        self.client().create_bucket(Bucket=name)
+        self.client.create_bucket(Bucket=name)
         return name
 
     def url(self, **options: Any) -> str:
@@ -67,7 +70,7 @@ class Server:
 
     def keys(self, bucket: str) -> list[str]:
         """All keys in a bucket."""
-        found = self.client().list_objects_v2(Bucket=bucket)
+        found = self.client.list_objects_v2(Bucket=bucket)
         return [each["Key"] for each in found.get("Contents", ())]
 
     def close(self) -> None:
@@ -87,6 +90,7 @@ class Stub:
         self.faults: list[str | int] = []
         self.requests: list[tuple[str, str]] = []
         self.released = threading.Event()
+        self.connections: list[socket.socket] = []
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -101,11 +105,18 @@ class Stub:
         self.released.set()
         self._server.shutdown()
         self._server.server_close()
+        for connection in self.connections:  # which clients keep open for their next request
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def _handler(stub: Stub) -> type[http.server.BaseHTTPRequestHandler]:
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            stub.connections.append(self.connection)
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""

@@ -3,16 +3,16 @@
 import logging
 import os
 import traceback
-from dataclasses import fields
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
+import perdure_lancedb as plugins
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from perdure import InvalidURL, PermissionDenied
 from perdure_lancedb._errors import hide, translate, translated
-from perdure_lancedb._options import OPTIONS, parse_url
+from perdure_lancedb._options import BUCKET_OPTIONS, OPTIONS, parse_url
 
 WORDS = ("Zq9Alpha", "Zq9Beta", "Zq9Gamma")
 SECRET = "Zq9Alpha/Zq9Beta+Zq9Gamma"
@@ -37,27 +37,11 @@ def test_a_directory_is_relative_or_absolute(tmp_path, monkeypatch):
 
 def test_options_of_a_directory():
     plain = parse_url("lancedb:///a", "rw")
-    assert (plain.read_only, plain.timeout, plain.cache, plain.indexed, plain.fold) == (
-        False,
-        30.0,
-        512 * 2**20,
-        20_000,
-        4_000,
-    )
-    assert plain.index_type == "ivf_flat"
+    assert (plain.bucket, plain.read_only, plain.fold) == (None, False, 4_000)
     assert parse_url("lancedb:///a", "r").read_only
-    given = parse_url("lancedb:///a?mode=ro&timeout=1.5&cache=1&index=0&index_type=hnsw&fold=1", "rw")
-    assert (given.read_only, given.timeout, given.cache, given.indexed, given.index_type, given.fold) == (
-        True,
-        1.5,
-        2**20,
-        0,
-        "hnsw",
-        1,
-    )
-    assert hash(given) == hash(
-        parse_url("lancedb:///a?mode=ro&timeout=1.5&cache=1&index=0&index_type=hnsw&fold=1", "r")
-    )
+    given = parse_url("lancedb:///a?mode=ro&fold=1", "rw")
+    assert (given.read_only, given.fold) == (True, 1)
+    assert len({given, parse_url("lancedb:///a?fold=1", "r"), plain}) == 2
 
 
 def test_a_bucket_with_all_in_the_url():
@@ -119,11 +103,8 @@ def test_half_of_the_credentials_or_anothers_token_are_refused(monkeypatch):
         "lancedb:///a?endpoint=http://h",
         "lancedb:///a?fold=0",
         "lancedb:///a?fold=many",
-        "lancedb:///a?timeout=nan",
-        "lancedb:///a?timeout=0",
-        "lancedb:///a?timeout=inf",
-        "lancedb:///a?cache=-1",
-        "lancedb:///a?index_type=flat",
+        "lancedb:///a?fold=nan",
+        "lancedb:///a?timeout=1",
         "lancedb:///a?mode=w",
         "lancedb:///a?mode=ro&mode=ro",
         "lancedb:///a?mode=%00",
@@ -146,6 +127,9 @@ def test_half_of_the_credentials_or_anothers_token_are_refused(monkeypatch):
         f"lancedb+s3://{LOGIN}@b..c/a",
         f"lancedb+s3://{LOGIN}@bü/a",
         f"lancedb+s3://{KEY}:a%0Db@bucket/a",
+        f"{BUCKET}/a?timeout=nan",
+        f"{BUCKET}/a?timeout=0",
+        f"{BUCKET}/a?timeout=inf",
         f"{BUCKET}/a?endpoint=",
         f"{BUCKET}/a?endpoint=127.0.0.1:5000",
         f"{BUCKET}/a?endpoint=ftp://host",
@@ -248,7 +232,20 @@ def test_one_directory_has_one_identity(tmp_path):
     assert first.identity != parse_url(f"lancedb:///{tmp_path}/none", "rw").identity
 
 
-def test_every_option_is_described():
-    assert all(OPTIONS.values())
-    assert {"mode", "timeout", "cache", "fold"} < set(OPTIONS)
-    assert {"directory", "bucket", "fold"} < {each.name for each in fields(parse_url("lancedb:///a", "rw"))}
+def test_every_option_is_described_and_taken():
+    assert not set(OPTIONS) & set(BUCKET_OPTIONS)
+    assert {"mode", "fold"} == set(plugins.local.describe().options)
+    assert set(OPTIONS | BUCKET_OPTIONS) == set(plugins.s3.describe().options)
+    given = {
+        "mode": "ro",
+        "fold": 7,
+        "endpoint": "http://bucket.host:1",
+        "region": "auto",
+        "allow_http": "true",
+    }
+    given |= {"virtual_hosted": "true", "timeout": "0.5"}
+    assert set(given) == set(OPTIONS | BUCKET_OPTIONS)
+    found = parse_url(f"{BUCKET}/a?{urlencode(given)}", "rw")
+    assert found.bucket is not None
+    assert (found.read_only, found.fold, found.bucket.timeout) == (True, 7, 0.5)
+    assert (found.bucket.virtual_hosted, found.bucket.endpoint) == (True, "http://bucket.host:1")

@@ -12,23 +12,23 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from perdure import InvalidURL, PermissionDenied
 
-__all__ = ["OPTIONS", "Bucket", "Options", "parse_url"]
+__all__ = ["BUCKET_OPTIONS", "OPTIONS", "Bucket", "Options", "parse_url"]
 
-#: URL query options → what they do, in a directory and on object storage.
+#: URL query options → what they do.
 OPTIONS = {
     "mode": "ro opens the store read-only, rw (default) for writing",
-    "timeout": "seconds to wait at most, for a request to object storage or while other writers win; default 30",
-    "cache": "MiB of vectors kept in memory for search; default 512",
-    "index": "vectors from which a space is indexed; default 20000, 0 for never",
-    "index_type": "ivf_flat (default), ivf_rq or hnsw",
     "fold": "items of commits after which the log is folded into the table; default 4000, on object storage 2000",
-    "endpoint": "object storage other than AWS, such as http://127.0.0.1:9000; default AWS_ENDPOINT_URL",
+}
+
+#: Those that only a store on object storage has.
+BUCKET_OPTIONS = {
+    "endpoint": "object storage other than AWS, such as https://host:9000; default AWS_ENDPOINT_URL",
     "region": "the bucket's region; default AWS_REGION or AWS_DEFAULT_REGION, else us-east-1",
     "allow_http": "true lets an endpoint be http, unencrypted; default AWS_ALLOW_HTTP, else false",
     "virtual_hosted": "true where the endpoint's host begins with the bucket's name; default false",
+    "timeout": "seconds that a request may take; default 30",
 }
 
-_OF_BUCKETS = ("endpoint", "region", "allow_http", "virtual_hosted")
 _BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._=-]+")
 _ENDPOINT = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?")
@@ -51,6 +51,7 @@ class Bucket:
         access_key: The first half of the credentials.
         secret_key: The other half.
         token: Of a session; None where there is none.
+        timeout: Seconds that a request may take.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Bucket:
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
     token: str | None = field(repr=False)
+    timeout: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,20 +74,12 @@ class Options:
         directory: Absolute; None on object storage.
         bucket: On object storage; None for a directory.
         read_only: Whether writing is refused.
-        timeout: Seconds to wait for a request, or while other writers win.
-        cache: Bytes of vectors to keep in memory.
-        indexed: The size from which a space is indexed; 0 for never.
-        index_type: "ivf_flat", "ivf_rq" or "hnsw".
         fold: Items of commits after which the log is folded into the table.
     """
 
     directory: Path | None
     bucket: Bucket | None
     read_only: bool
-    timeout: float
-    cache: int
-    indexed: int
-    index_type: str
     fold: int
 
     def __repr__(self) -> str:
@@ -140,10 +134,6 @@ def parse_url(url: str, mode: Literal["r", "rw"]) -> Options:
         directory,
         _bucket(place, values) if remote else None,
         _choice(values, "mode", ("rw", "ro")) == "ro" or mode == "r",
-        _number(values, "timeout", 30.0, 0.1, 86_400.0),
-        int(_number(values, "cache", 512.0, 0.0, 2.0**30) * 2**20),
-        int(_number(values, "index", 20_000, 0, 10_000_000_000)),
-        _choice(values, "index_type", ("ivf_flat", "ivf_rq", "hnsw")),
         int(_number(values, "fold", 2_000 if remote else 4_000, 1, 1_000_000_000)),
     )
 
@@ -159,7 +149,7 @@ def _check_at(place: str, query: str) -> None:
 
 
 def _values(query: str, remote: bool) -> dict[str, str]:
-    known = [key for key in OPTIONS if remote or key not in _OF_BUCKETS]
+    known = OPTIONS | BUCKET_OPTIONS if remote else OPTIONS
     values: dict[str, str] = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
         if key not in known:
@@ -222,6 +212,7 @@ def _bucket(place: str, values: Mapping[str, str]) -> Bucket:
         access_key,
         secret_key,
         token,
+        _number(values, "timeout", 30.0, 0.1, 86_400.0),
     )
 
 

@@ -9,7 +9,7 @@ from perdure import SPEC_VERSION, Description, Support, check_name
 from perdure.kit import KitBackend, Lease, Shared
 
 from perdure_lancedb._local import LocalObjects
-from perdure_lancedb._options import OPTIONS, Options, parse_url
+from perdure_lancedb._options import BUCKET_OPTIONS, OPTIONS, Options, parse_url
 from perdure_lancedb._storage import LanceStorage
 from perdure_lancedb._store import Store
 
@@ -50,7 +50,7 @@ class LancePlugin:
             durability="power",
             levels=levels,
             capabilities=_CAPABILITIES,
-            options=dict(OPTIONS),
+            options=OPTIONS | (BUCKET_OPTIONS if self._remote else {}),
             example="lancedb+s3://bucket/agent" if self._remote else "lancedb:///agent",
             template="" if self._remote else "lancedb:///{tmp}/{unique}",
         )

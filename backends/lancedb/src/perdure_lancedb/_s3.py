@@ -70,12 +70,12 @@ class S3Objects:
         assert options.bucket is not None
         _check_fork()
         self._bucket = options.bucket
-        self._place, self._timeout = options.place, options.timeout
+        self._place = options.place
         hide(options.secrets)
         self._lock = threading.Lock()
         self._readers: ThreadPoolExecutor | None = None
         with self._translated():
-            self._store = _store(options.bucket, options.timeout)
+            self._store = _store(options.bucket)
         found = self.read(MARKER)
         if found is None:
             self._check_empty(create)
@@ -149,7 +149,10 @@ class S3Objects:
         nobody won; after other failures it may be there or not. What is stored tells which it was.
         """
         _check_fork()
-        until, wait = time.monotonic() + self._timeout, _FIRST_WAIT
+        until, wait = (
+            time.monotonic() + 2 * self._bucket.timeout,
+            _FIRST_WAIT,
+        )  # one request may take all of a timeout
         while True:
             doubt = self._put(name, data)
             if doubt is None:
@@ -240,10 +243,10 @@ class S3Objects:
             "aws_region": bucket.region,
             "aws_virtual_hosted_style_request": str(bucket.virtual_hosted).lower(),
             "allow_http": str(bucket.allow_http).lower(),
-            "timeout": f"{self._timeout:g}s",
-            "connect_timeout": f"{min(self._timeout, 5.0):g}s",
+            "timeout": f"{bucket.timeout:g}s",
+            "connect_timeout": f"{min(bucket.timeout, 5.0):g}s",
             "client_max_retries": str(_RETRIES),
-            "client_retry_timeout": str(max(1, round(self._timeout))),
+            "client_retry_timeout": str(max(1, round(bucket.timeout))),
         }
         if bucket.endpoint is not None:
             options["endpoint"] = bucket.endpoint
@@ -262,8 +265,8 @@ class S3Objects:
             readers.shutdown(wait=False)
 
 
-def _store(bucket: Bucket, timeout: float) -> S3Store:
-    limit = timedelta(seconds=timeout)
+def _store(bucket: Bucket) -> S3Store:
+    limit = timedelta(seconds=bucket.timeout)
     config: S3Config = {
         "region": bucket.region,
         "access_key_id": bucket.access_key,
