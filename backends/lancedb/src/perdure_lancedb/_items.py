@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -34,6 +36,8 @@ _LISTED = 1_000
 
 #: Fragments from which on small ones are made one.
 _FRAGMENTS = 16
+
+_CONFLICT = re.compile(r"[Cc]onflict|[Ii]ncompatible transaction|concurrent|already exists")
 
 Place = tuple[str, dict[str, str] | None]
 
@@ -163,6 +167,23 @@ def forget(place: Place, versions: set[int]) -> None:
         dataset.cleanup_old_versions(versions=gone)
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """What LanceDB says where another process was faster, and the two cannot be one after the other.
+
+    It has no type for it, only words.
+
+    Raises:
+        Interfered: It said so.
+    """
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        if _CONFLICT.search(str(error)):
+            raise Interfered from error
+        raise
+
+
 class _Steps:
     """Versions that follow each other, with nobody else's between them.
 
@@ -177,7 +198,8 @@ class _Steps:
             return
         newest = lance.dataset(self._uri, storage_options=self._options).version
         if newest != version:
-            self._open().restore()
+            with _alone():
+                self._open().restore()
             self.version = newest
             self._check(lance.dataset(self._uri, storage_options=self._options).version)
 
@@ -187,14 +209,16 @@ class _Steps:
     def delete(self, keys: Sequence[bytes]) -> None:
         """Remove items."""
         dataset = self._open()
-        dataset.delete(_among(keys))
+        with _alone():
+            dataset.delete(_among(keys))
         if dataset.version != self.version:  # some were there
             self._check(dataset.version)
 
     def compact(self, **how: Any) -> None:
         """Write rows together, and without those that were deleted, as `how` says."""
         dataset = self._open()
-        done = dataset.optimize.compact_files(**how)
+        with _alone():
+            done = dataset.optimize.compact_files(**how)
         self._unchanged(dataset.version, done.fragments_added - done.fragments_removed)
 
     def index(self, anew: bool) -> None:
@@ -203,10 +227,12 @@ class _Steps:
         for column in ("key", "row"):
             if anew or column not in there:
                 dataset = self._open()
-                dataset.create_scalar_index(column, "BTREE", replace=True)
+                with _alone():
+                    dataset.create_scalar_index(column, "BTREE", replace=True)
                 self._unchanged(dataset.version, 0)
         dataset = self._open()
-        dataset.optimize.optimize_indices()
+        with _alone():
+            dataset.optimize.optimize_indices()
         self._unchanged(dataset.version, 0)
 
     def _unchanged(self, version: int, fragments: int) -> None:
@@ -220,7 +246,8 @@ class _Steps:
     def append(self, table: pa.Table) -> None:
         """Add rows; make the table where there is none that counts."""
         if self.version:
-            done = lance.write_dataset(table, self._open(), mode="append", storage_options=self._options)
+            with _alone():
+                done = lance.write_dataset(table, self._open(), mode="append", storage_options=self._options)
             self._check(done.version)
             return
         try:
@@ -228,7 +255,8 @@ class _Steps:
             mode = "overwrite"  # what a fold that died has left
         except ValueError:  # so LanceDB says that there is none
             mode = "create"
-        done = lance.write_dataset(table, self._uri, mode=mode, storage_options=self._options)
+        with _alone():
+            done = lance.write_dataset(table, self._uri, mode=mode, storage_options=self._options)
         self.version = done.version  # whatever was there is not in it
 
     def tidy(self) -> None:

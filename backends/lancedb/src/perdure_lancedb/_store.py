@@ -130,14 +130,17 @@ class Store:
         """Apply the next entry, or go to the next base; False where there is neither."""
         name = _numbered(_LOG, self._tail + 1)
         data = self._objects.read(name)
-        newer = self._objects.read(_numbered(_BASE, self._base + 1))
-        if newer is not None:  # then the entry, or that there is none, means nothing
+        if not self._is_last():  # then the entry, or that there is none, means nothing
             self._start()
             return True
         if data is None:
             return False
         self._apply(unpack(data, Entry, name))
         return True
+
+    def _is_last(self) -> bool:
+        """Whether no process has made another base since."""
+        return self._objects.read(_numbered(_BASE, self._base + 1)) is None
 
     def _apply(self, entry: Entry) -> None:
         for key in entry.deletes:
@@ -154,7 +157,7 @@ class Store:
         name = _numbered(_LOG, self._tail + 1)
         if not self._objects.create(name, pack(entry)):
             return False
-        if self._objects.read(_numbered(_BASE, self._base + 1)) is not None:
+        if not self._is_last():
             self._objects.remove([name])  # the number was free again: nobody takes it for an entry
             return False
         self._waiting.clear()
@@ -338,6 +341,10 @@ class Store:
                     version, fences = fold(self._objects.table(TABLE), self._state, puts, deletes)
             except Interfered:
                 return False
+            except (StorageError, CorruptStore):
+                if self._is_last():
+                    raise
+                return False  # files that it read went with the base before the newest
         newest = max([newest, *(attempt_time(key) for key, _ in puts)])
         return self._publish(State(version, newest, cells, fences))
 
@@ -363,6 +370,9 @@ class Store:
                         return
                 except Interfered:
                     continue
+                except (StorageError, CorruptStore):
+                    if self._is_last():
+                        raise
         raise Busy("other processes fold the log at the same time; try again")
 
     def _publish(self, state: State) -> bool:
