@@ -8,10 +8,13 @@ from typing import TypeVar
 import msgspec
 from perdure import CorruptStore, IncompatibleStore
 
-__all__ = ["FORMAT", "Base", "Entry", "Fence", "State", "pack", "unpack"]
+__all__ = ["FORMAT", "MARK", "Base", "Entry", "Fence", "State", "pack", "unpack"]
 
 #: The version of the stored form; a store of a later one is refused.
 FORMAT = 1
+
+#: So many bytes of an entry's token are kept when the entry has gone.
+MARK = 8
 
 _DIGEST = 16
 
@@ -50,12 +53,14 @@ class Base(msgspec.Struct, frozen=True):
         number: Bases are counted from 1.
         upto: The last entry that was folded.
         state: The name of the object that has the rest.
+        marks: The first bytes of the token of each entry since the base before, for writers in doubt.
     """
 
     format: int
     number: int
     upto: int
     state: str
+    marks: bytes
 
 
 class State(msgspec.Struct, frozen=True):

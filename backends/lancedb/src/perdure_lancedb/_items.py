@@ -159,10 +159,11 @@ def shrink(place: Place, state: State) -> tuple[int, list[Fence]]:
 
 
 def forget(place: Place, versions: set[int]) -> None:
-    """Remove all versions but these, with the files that only they have."""
+    """Remove all versions but these and later ones, with the files that only they have."""
     uri, options = place
     dataset = lance.dataset(uri, storage_options=options)
-    gone = [item["version"] for item in dataset.versions() if item["version"] not in versions]
+    found = {item["version"] for item in dataset.versions()} - versions
+    gone = sorted(version for version in found if version < max(versions))  # others may have folded since
     if gone:
         dataset.cleanup_old_versions(versions=gone)
 
@@ -219,7 +220,7 @@ class _Steps:
         dataset = self._open()
         with _alone():
             done = dataset.optimize.compact_files(**how)
-        self._unchanged(dataset.version, done.fragments_added - done.fragments_removed)
+        self._unchanged(dataset.version, 2, done.fragments_added - done.fragments_removed)
 
     def index(self, anew: bool) -> None:
         """See that the index has all rows; make it anew where so wished, or where there is none."""
@@ -229,18 +230,19 @@ class _Steps:
                 dataset = self._open()
                 with _alone():
                     dataset.create_scalar_index(column, "BTREE", replace=True)
-                self._unchanged(dataset.version, 0)
+                self._unchanged(dataset.version, 1, 0)
         dataset = self._open()
         with _alone():
             dataset.optimize.optimize_indices()
-        self._unchanged(dataset.version, 0)
+        self._unchanged(dataset.version, 1, 0)
 
-    def _unchanged(self, version: int, fragments: int) -> None:
-        """Go on from a version that has the rows that there were, in so many fragments more."""
+    def _unchanged(self, version: int, steps: int, fragments: int) -> None:
+        """Go on from a version that has the rows that there were, at most so many versions and fragments on."""
         before, after = self._open(), lance.dataset(self._uri, version=version, storage_options=self._options)
         grown = len(after.get_fragments()) - len(before.get_fragments())
-        if grown != fragments or after.count_rows() != before.count_rows():
-            raise Interfered  # an append is one fragment, a delete takes rows
+        same = grown == fragments and after.count_rows() == before.count_rows()
+        if not same or version > self.version + steps:
+            raise Interfered
         self.version = version
 
     def append(self, table: pa.Table) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 from perdure import Busy, CorruptStore, PerdureError, PermissionDenied, StorageError, Unavailable
 from perdure.kit import SLOT, SortedKeys, attempt_time, is_cell
 
-from perdure_lancedb._entries import FORMAT, Base, Entry, State, pack, unpack
+from perdure_lancedb._entries import FORMAT, MARK, Base, Entry, State, pack, unpack
 from perdure_lancedb._errors import translated
 from perdure_lancedb._objects import Objects
 
@@ -91,6 +91,7 @@ class Store:
         self._state = state
         self._held: dict[bytes, bytes | None] = {}
         self._order = SortedKeys()
+        self._marks = bytearray()
         self._bytes = 0
         self._rest = 0  # items to wait for before another fold is tried
         self.__dict__.pop("_items", None)
@@ -121,8 +122,8 @@ class Store:
 
     def catch_up(self) -> None:
         """Apply all that any process has logged."""
+        self._check()
         with self._lock:
-            self._check()
             while self._step():
                 pass
 
@@ -147,7 +148,15 @@ class Store:
             self._set(key, None)
         for key, value in entry.puts:
             self._set(key, value)
+            self._logged(key)
+        self._marks += entry.token[:MARK]
         self._tail += 1
+
+    def _logged(self, key: bytes) -> None:
+        """An item waits no longer. It may have been logged by an entry whose creation was told as failed."""
+        value = self._waiting.pop(key, None)
+        if value is not None:
+            self._waiting_bytes -= len(key) + len(value)
 
     def _append(self, puts: list[tuple[bytes, bytes]], deletes: list[bytes]) -> bool:
         """Log a change on top of all that is known; False where another writer was first."""
@@ -157,12 +166,21 @@ class Store:
         name = _numbered(_LOG, self._tail + 1)
         if not self._objects.create(name, pack(entry)):
             return False
-        if not self._is_last():
+        if not self._stands(entry.token):
             self._objects.remove([name])  # the number was free again: nobody takes it for an entry
             return False
-        self._waiting.clear()
-        self._waiting_bytes = 0
         self._apply(entry)
+        return True
+
+    def _stands(self, token: bytes) -> bool:
+        """Whether what was just created after the last entry is the next one, even if it was folded since."""
+        number, after = self._tail + 1, self._base + 1
+        while (data := self._objects.read(_numbered(_BASE, after))) is not None:
+            base = unpack(data, Base, _numbered(_BASE, after))
+            if base.upto >= number:
+                at = len(base.marks) - MARK * (base.upto - number + 1)
+                return base.marks[at : at + MARK] == token[:MARK]
+            after += 1
         return True
 
     # -------------------------------------------------------------------------------------- reading
@@ -237,13 +255,13 @@ class Store:
         """What `read` returns, read again where another process has folded and the table's old files are gone."""
         self._check()
         for last in (*(False,) * _TRIES, True):
+            before = self._base  # other threads fold too
             try:
                 with translated():
                     return read()
             except _Moved:
                 continue
             except (StorageError, CorruptStore):
-                before = self._base
                 self.catch_up()
                 if last or self._base == before:
                     raise
@@ -253,8 +271,8 @@ class Store:
 
     def put(self, items: Iterable[tuple[bytes, bytes]]) -> int:
         """Put items unless their keys are there; they are logged with the next change, or when they are many."""
+        self._check()
         with self._lock:
-            self._check()
             fresh = {key: value for key, value in items if self._held.get(key) is None}
             old = [
                 key for key in fresh if key not in self._held and not attempt_time(key) > self._state.newest
@@ -272,10 +290,10 @@ class Store:
 
     def delete(self, keys: Sequence[bytes]) -> None:
         """Delete items."""
+        self._check()
         with self._lock:
-            self._check()
             for key in keys:
-                self._waiting.pop(key, None)
+                self._logged(key)
             self._log(list(keys))
 
     def _log(self, deletes: list[bytes]) -> None:
@@ -285,6 +303,7 @@ class Store:
 
     def swap(self, key: bytes, old: bytes | None, new: bytes) -> bool:
         """Put a value if the present one is `old`, with all that waits; whether it was put."""
+        self._check()
         with self._lock:
             while True:
                 self.catch_up()
@@ -318,6 +337,7 @@ class Store:
             StorageError: The medium failed; nothing is lost.
             Busy: Other processes did the same at the same time, again and again.
         """
+        self._check()
         with self._lock:
             for _ in range(_TRIES):
                 self.catch_up()
@@ -356,6 +376,7 @@ class Store:
         """
         from perdure_lancedb._items import TABLE, Interfered, shrink  # noqa: PLC0415
 
+        self._check()
         with self._lock:
             for _ in range(_TRIES):
                 self.fold()
@@ -384,7 +405,7 @@ class Store:
         number = self._base + 1
         name = f"{_numbered(_STATE, number)}-{os.urandom(8).hex()}"
         self._objects.create(name, pack(state))
-        base = Base(FORMAT, number, self._tail, name)
+        base = Base(FORMAT, number, self._tail, name, bytes(self._marks))
         if not self._objects.create(_numbered(_BASE, number), pack(base)):
             self._objects.remove([name])
             return False
