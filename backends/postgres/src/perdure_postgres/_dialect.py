@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
@@ -36,8 +36,8 @@ _TRIES = 12
 
 _STREAMED = 2_000
 
-#: An answer of at most so many rows, each of at most so many bytes, may stay in memory.
-_FEW, _SMALL = 8, 100_000
+#: Parameters, and answers, of at most so many bytes may stay in memory until the statement is asked again.
+_SMALL = 100_000
 
 #: Locks that each scope takes before anything is read: number of the lock, and whether it is shared. Rows of a
 #: branch are locked by its record.
@@ -55,6 +55,8 @@ _ONE_PLAN = (
     "THEN set_config('plan_cache_mode', 'force_generic_plan', true) END"
 )
 
+_WAIT = "SELECT set_config('lock_timeout', %s, true)"
+
 _numbers = count()
 
 
@@ -67,6 +69,11 @@ def _lock_number(schema: str, lock: int, ns: int) -> int:
     """The number of an advisory lock: they are one to a database, which other stores and programs use as well."""
     digest = blake2b(f"perdure\0{schema}\0{lock}\0{ns}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
+
+
+def _size(cells: Iterable[Any]) -> int:
+    """Bytes that cells, or lists of them, take in memory."""
+    return sum(_size(cell) if type(cell) is list else getsizeof(cell) for cell in cells)
 
 
 class Postgres(Dialect):
@@ -103,18 +110,21 @@ class Postgres(Dialect):
     # ------------------------------------------------------------------------------------- statements
 
     def send(self, connection: Connection, statement: Statement, values: Mapping[str, Any]) -> Any:
-        return connection.cursor_for(statement.sql).execute(statement.sql, statement.bind(values))
+        bound = statement.bind(values)
+        if _size(values.values()) > _SMALL:
+            return connection.execute(statement.sql, bound)
+        return connection.cursor_for(statement.sql).execute(statement.sql, bound)
 
     def first(self, connection: Connection, statement: Statement, values: Mapping[str, Any]) -> Any:
-        row = connection.cursor_for(statement.sql).execute(statement.sql, statement.bind(values)).fetchone()
-        if row is not None and sum(map(getsizeof, row)) > _SMALL:
-            del connection.kept[statement.sql]  # which holds its last answer
+        row = self.send(connection, statement, values).fetchone()
+        if row is not None and _size(row) > _SMALL:
+            connection.kept.pop(statement.sql, None)
         return row
 
     def rows(self, connection: Connection, statement: Statement, values: Mapping[str, Any]) -> list[Any]:
-        rows = connection.cursor_for(statement.sql).execute(statement.sql, statement.bind(values)).fetchall()
-        if len(rows) > _FEW or any(sum(map(getsizeof, row)) > _SMALL for row in rows):
-            del connection.kept[statement.sql]
+        rows: list[Any] = self.send(connection, statement, values).fetchall()
+        if sum(map(_size, rows)) > _SMALL:
+            connection.kept.pop(statement.sql, None)
         return rows
 
     def key_source(self, width: int) -> tuple[str, tuple[str, ...]]:
@@ -221,15 +231,12 @@ class Postgres(Dialect):
             self._begin(connection, deadline, ns, scope)
             yield connection
             self._commit(connection)
-        except BaseException:
+        except BaseException as error:
             connection.written.clear()
             connection.vectors.clear()
             connection.dropped = False
             if connection.process == os.getpid():  # else it is the parent's, who goes on with it
-                with suppress(psycopg.Error):
-                    connection.execute("ROLLBACK")
-                with suppress(psycopg.Error):
-                    connection.unpipe()
+                connection.abandon(error)
             raise
         else:
             if connection.written:
@@ -240,21 +247,19 @@ class Postgres(Dialect):
             self._pool.give(connection)
 
     def _begin(self, connection: Connection, deadline: float | None, ns: int, scope: Scope) -> None:
-        statements = []
-        if deadline is not None:
-            left = max(1, int((deadline - time.monotonic()) * 1_000))
-            wait = min(left, max(1, int(self._options.timeout * 1_000)))
-            statements.append(f"SELECT set_config('lock_timeout', '{wait}', true)")
         locks = [
             f"pg_advisory_xact_lock{'_shared' if shared else ''}({_lock_number(self._options.schema, lock, ns)})"
             for lock, shared in _LOCKS[scope]
         ]
-        statements.append(f"SELECT {', '.join([*locks, _ONE_PLAN])}")
+        locked = f"SELECT {', '.join([*locks, _ONE_PLAN])}"
+        left = self._options.timeout if deadline is None else deadline - time.monotonic()
+        wait = str(max(1, int(min(left, self._options.timeout) * 1_000)))
         if not connection.piped:
-            run(connection, ["BEGIN READ WRITE", *statements])
+            run(connection, ["BEGIN READ WRITE", f"SET LOCAL lock_timeout = {wait}", locked])
             return
-        for text in statements:
-            connection.cursor_for(text).execute(text)
+        if deadline is not None:  # else it is as the connection has it
+            connection.cursor_for(_WAIT).execute(_WAIT, (wait,))
+        connection.cursor_for(locked).execute(locked)
 
     def _commit(self, connection: Connection) -> None:
         try:
@@ -263,7 +268,9 @@ class Postgres(Dialect):
                 return
             done = connection.execute("COMMIT").statusmessage
         except psycopg.Error as error:
-            if lost(error) or connection.piped:  # still: the server has not answered as it should
+            if lost(error) or (
+                connection.piped and error.sqlstate is None
+            ):  # it has not answered as it should
                 raise _Unsure(*error.args) from error
             raise
         if done != "COMMIT":  # so Postgres answers where a statement of the transaction had failed

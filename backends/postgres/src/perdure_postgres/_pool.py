@@ -100,8 +100,9 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
         So the protocol has it: a transaction that nobody begins is committed where the client waits for all answers.
         """
-        self._pipeline_context = self.pipeline()
-        self._pipeline_context.__enter__()
+        context = self.pipeline()
+        context.__enter__()
+        self._pipeline_context = context
 
     def begin(self) -> None:
         """Make what was sent the start of a transaction that COMMIT ends, whose statements are waited for."""
@@ -116,8 +117,36 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             psycopg.Error: What the first of them failed of; nothing is committed then.
         """
         context, self._pipeline_context = self._pipeline_context, None
-        if context is not None:
+        if context is None:
+            return
+        try:
             context.__exit__(None, None, None)
+        except psycopg.Error as error:
+            # psycopg does not expect that COMMIT itself fails, nor an interrupt, and then hides it by one of its own.
+            hidden = error.__context__
+            if error.sqlstate is None and (
+                (isinstance(hidden, psycopg.Error) and hidden.sqlstate is not None)
+                or isinstance(hidden, KeyboardInterrupt)
+            ):
+                raise hidden from None
+            raise
+
+    def abandon(self, error: BaseException) -> None:
+        """Roll back what ended with an error; after one of the driver, or an interrupt, it is closed as well.
+
+        psycopg takes statements for prepared that the server left out after an error, and an interrupt may come
+        anywhere.
+        """
+        if isinstance(error, Exception):
+            with suppress(psycopg.Error):
+                self.begin()  # what nobody began is rolled back as well, but the server's log complains
+                if self.pgconn.transaction_status != pq.TransactionStatus.IDLE:
+                    self.execute("ROLLBACK")
+                if not isinstance(error, psycopg.Error):
+                    return
+        self.close()
+        with suppress(psycopg.Error):
+            self.unpipe()
 
 
 class Pool:
