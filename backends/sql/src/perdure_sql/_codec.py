@@ -9,7 +9,7 @@ from hashlib import blake2b
 from json.encoder import encode_basestring
 from typing import Any
 
-from perdure import Branch, Checkpoint, Commit, Key, Pick, Point, Row, Space, Table
+from perdure import Branch, Checkpoint, Commit, CorruptStore, Key, Pick, Point, Row, Space, Table
 
 __all__ = [
     "branch_of",
@@ -43,9 +43,12 @@ def columns(names: Sequence[str], prefix: str = "v.") -> str:
 
 def _loads(text: str) -> Any:
     """JSON as it is stored: without space around it, for which a decoder would look first."""
-    found, end = _decode(text)
-    if end != len(text):
-        raise ValueError(f"{text[:80]!r} is no stored JSON")
+    try:
+        found, end = _decode(text)
+    except (ValueError, TypeError, RecursionError):
+        found, end = None, -1
+    if not isinstance(found, list | dict) or end != len(text):
+        raise CorruptStore("what should be JSON in the store is none; run verify, restore from a backup")
     return found
 
 
