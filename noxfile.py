@@ -69,7 +69,7 @@ def conformance(session: nox.Session) -> None:
     run(session, "pytest", "-n", "2", SUITE, HYPOTHESIS_PROFILE="ci")
     for engine in ENGINES:
         run(session, "perdure", "conformance", f"{engine}://", *GATE)
-    run(session, "pytest", "-n", "2", "--pyargs", "perdure_conformance", "--perdure-backend=sqlite://")
+    run(session, "pytest", "-n", "2", "--pyargs", "perdure_conformance", "--perdure-backend=memory://")
 
 
 @nox.session
