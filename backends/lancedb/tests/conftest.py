@@ -1,9 +1,12 @@
 """Fixtures: object storage on loopback, stores in both places, and processes to race and to kill."""
 
+import os
 import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,12 +70,14 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def run(job: str, *arguments: Any) -> subprocess.Popen[str]:
         command = [sys.executable, str(HERE / "jobs.py"), job, *map(str, arguments)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         started.append(process)
         return process
 
     yield run
     for process in started:
-        if process.poll() is None:
-            process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # and what it has forked
         process.communicate()
