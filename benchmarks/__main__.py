@@ -14,7 +14,7 @@ from benchmarks.cases import BULK
 from benchmarks.harness import Line, save, show
 
 #: Each engine has a module of this name here, and needs the package.
-ENGINES = {"sqlite": "perdure_sqlite", "postgres": "perdure_postgres"}
+ENGINES = {"sqlite": "perdure_sqlite", "postgres": "perdure_postgres", "lancedb": "perdure_lancedb"}
 
 
 def main() -> None:

@@ -236,7 +236,8 @@ def record(row: Row) -> Memory:
         if cells[place] is not None:
             cells[place] = EPOCH + timedelta(microseconds=cells[place])
     cells[7] = msgspec.json.decode(cells[7])
-    cells[8] = msgspec.json.decode(cells[8])
+    if not isinstance(cells[8], list):  # tags, where the engine has no lists
+        cells[8] = msgspec.json.decode(cells[8])
     cells[12] = msgspec.json.decode(cells[12])
     return Memory(*cells)
 

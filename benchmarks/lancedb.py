@@ -1,0 +1,151 @@
+"""LanceDB: perdure beside pylance on a table of memories in plain columns, with an index on the id.
+
+The raw contestant keeps neither history nor branches, and syncs nothing: LanceDB leaves that to the system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import lance
+import numpy as np
+import perdure
+import pyarrow as pa
+from lance.dataset import ColumnOrdering
+from perdure import Memory
+
+from benchmarks.cases import CASES, TOP, Bench, Case, Raw, Row, fill_space, load, record, run_cases
+from benchmarks.harness import Line, compare, timed
+from benchmarks.work import low_rank
+
+LIMITS = {"get": 2.0, "branch": 20.0}
+
+_SCHEMA = perdure.TABLES["memories"].arrow
+
+#: Single commits after which the store is compared with one that was loaded at once.
+_SMALL = 5_000
+
+
+def run(folder: Path, rows: int, wanted: Callable[[str], bool]) -> Iterator[Line]:
+    """All lines, one after the other."""
+    with perdure.open(f"lancedb:///{folder / 'ours'}") as store:
+        deep, seconds = timed(lambda: load(store, rows))
+        print(f"loaded {rows:,} memories in {seconds:,.1f} s")
+        raw = Lance(folder / "raw.lance", store.memories.to_arrow(limit=rows))
+        bench = Bench(store, deep, raw, rows, "an append by pylance", "synced; raw is not", LIMITS)
+        yield from run_cases(bench, {**CASES, "search low-rank": search, "small": small(folder)}, wanted)
+
+
+class Lance(Raw):
+    """pylance, as its user would write it."""
+
+    columns = _SCHEMA.names
+    place = (0, 0)
+
+    def __init__(self, path: Path, table: pa.Table) -> None:
+        self._dataset = lance.write_dataset(table, path)
+        for column in ("id", "kind"):
+            self._dataset.create_scalar_index(column, "BTREE")
+
+    def stored(self, rows: int) -> list[Row]:
+        table = self._dataset.scanner(limit=rows).to_table()
+        return list(zip(*(column.to_pylist() for column in _cells(table)), strict=True))
+
+    def put(self, row: Row) -> None:
+        self.load([row])
+
+    def load(self, rows: Sequence[Row]) -> None:
+        columns = [
+            pa.array(cells, field.type) for cells, field in zip(zip(*rows, strict=True), _SCHEMA, strict=True)
+        ]
+        self._dataset = lance.write_dataset(pa.table(columns, schema=_SCHEMA), self._dataset, mode="append")
+
+    def get(self, id: str) -> Memory:
+        return self._memories(self._dataset.scanner(filter=f"id = '{id}'").to_table())[0]
+
+    def find(self) -> list[Memory]:
+        order = [ColumnOrdering("importance", False, False), ColumnOrdering("id")]
+        best = self._dataset.scanner(
+            columns=["id", "importance"],
+            filter="kind = 'episode'",
+            order_by=order,
+            limit=TOP,
+            with_row_id=True,
+        ).to_table()
+        return self._memories(self._dataset._take_rows(best["_rowid"].to_pylist()))
+
+    def _memories(self, table: pa.Table) -> list[Memory]:
+        return [record(row) for row in zip(*(column.to_pylist() for column in _cells(table)), strict=True)]
+
+
+def _cells(table: pa.Table) -> list[Any]:
+    """Columns as `record` takes them: times in microseconds, tags as JSON."""
+    return [
+        table[field.name].cast(pa.int64()) if pa.types.is_timestamp(field.type) else table[field.name]
+        for field in _SCHEMA
+    ]
+
+
+def search(bench: Bench) -> Iterator[Line]:
+    """Nearest neighbours among 100,000, beside an IVF_FLAT index."""
+    matrix = low_rank(100_050, 384)
+    queries, matrix = matrix[:50], matrix[50:]
+    space = fill_space(bench.store, "nearest", matrix)
+    table = pa.table({"v": pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), 384)})
+    folder = Path(bench.raw._dataset.uri).parent  # type: ignore[attr-defined]
+    dataset = lance.write_dataset(table, folder / "vectors.lance")
+    dataset.create_index("v", "IVF_FLAT", num_partitions=256, metric="cosine")
+    mine, theirs = cycle(queries), cycle(queries)
+
+    def raw() -> object:
+        nearest = {"column": "v", "q": next(theirs), "k": 10}
+        return dataset.scanner(columns=["_distance"], nearest=nearest, with_row_id=True).to_table()
+
+    unit = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    truth = [{f"v{i:07d}" for i in np.argsort(-(unit @ query))[:10]} for query in queries]
+    found = [bench.store.vectors.search(query, k=10, space=space) for query in queries]
+    recall = np.mean(
+        [len(best & {hit.record.id for hit in hits}) / 10 for best, hits in zip(truth, found, strict=True)]
+    )
+    yield compare(
+        "top-10 of 100,000 × 384, low-rank",
+        lambda: bench.store.vectors.search(next(mine), k=10, space=space),
+        raw,
+        limit=1.5,
+        calls=10,
+        note=f"recall {recall:.3f}; beside IVF_FLAT, which answers with numbers of rows alone",
+    )
+
+
+def small(folder: Path) -> Case:
+    """Many small commits, beside one large one of the same rows."""
+
+    def measure(bench: Bench) -> Iterator[Line]:
+        rows = bench.store.memories.find(limit=_SMALL)
+        stores = [perdure.open(f"lancedb:///{folder / name}") for name in ("single", "bulk")]
+        single, bulk = stores
+        _, seconds = timed(lambda: [single.memories.put(row) for row in rows])
+        bulk.memories.put(rows)
+        ids = cycle([row.id for row in rows])
+        sizes = [
+            sum(f.stat().st_size for f in (folder / name).rglob("*") if f.is_file())
+            for name in ("single", "bulk")
+        ]
+        note = (
+            f"{len(rows) / seconds:,.0f} commits a second; {sizes[0] / sizes[1]:.2f} times the disk (limit 3)"
+        )
+        yield compare(
+            f"get after {len(rows):,} commits, beside one",
+            lambda: single.memories.get(next(ids)),
+            lambda: bulk.memories.get(next(ids)),
+            limit=2,
+            calls=100,
+            note=note,
+        )
+        for store in stores:
+            store.close()
+
+    return measure
