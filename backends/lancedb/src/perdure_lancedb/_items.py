@@ -15,7 +15,7 @@ from perdure.kit import group_of
 
 from perdure_lancedb._entries import Fence, State
 
-__all__ = ["TABLE", "Interfered", "Items", "fold", "forget", "shrink"]
+__all__ = ["TABLE", "Interfered", "Items", "fold", "forget", "shrink", "unused"]
 
 TABLE = "items"
 
@@ -166,6 +166,27 @@ def forget(place: Place, versions: set[int]) -> None:
     gone = sorted(version for version in found if version < max(versions))  # others may have folded since
     if gone:
         dataset.cleanup_old_versions(versions=gone)
+
+
+def unused(place: Place, version: int, files: Iterable[str]) -> list[str]:
+    """Those of the table's files that a version does not need, and that hold keys or values."""
+    uri, options = place
+    dataset = lance.dataset(uri, version=version, storage_options=options)
+    data = {file.path for fragment in dataset.get_fragments() for file in fragment.data_files()}
+    indices = {index["uuid"] for index in dataset.list_indices()}
+    found = []
+    for name in files:
+        _, folder, *rest = name.split("/")
+        if folder == "data":
+            needed = "/".join(rest) in data
+        elif folder == "_indices":
+            needed = rest[0] in indices
+        else:  # a transaction's name begins with the version that it is based on
+            number = rest[0].partition("-")[0] if folder == "_transactions" else ""
+            needed = not number.isdecimal() or int(number) >= version - 1
+        if not needed:
+            found.append(name)
+    return found
 
 
 @contextmanager

@@ -191,6 +191,11 @@ class LocalObjects:
         """As `Objects` says."""
         return f"{self._root}{name}.lance", None
 
+    def files(self, name: str) -> list[str]:
+        """As `Objects` says."""
+        found = os.walk(self.table(name)[0])
+        return [f"{folder}/{file}".removeprefix(self._root) for folder, _, files in found for file in files]
+
     def settle(self, name: str) -> None:
         """As `Objects` says. LanceDB syncs nothing itself, and never writes to a file that has its name."""
         root = self.table(name)[0]

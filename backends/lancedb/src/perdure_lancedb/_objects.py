@@ -46,6 +46,10 @@ class Objects(Protocol):
         """Where LanceDB's table of that name lies: its URI, and the storage options for it."""
         ...
 
+    def files(self, name: str) -> list[str]:
+        """The names of all files of a table, for `remove`."""
+        ...
+
     def settle(self, name: str) -> None:
         """See that all files of a table are as durable as objects are."""
         ...

@@ -254,6 +254,12 @@ class S3Objects:
             options["aws_session_token"] = bucket.token
         return f"s3://{bucket.name}/{bucket.prefix}/{name}.lance", options
 
+    def files(self, name: str) -> list[str]:
+        """As `Objects` says."""
+        _check_fork()
+        with self._translated():
+            return [item["path"] for page in obstore.list(self._store, prefix=f"{name}.lance") for item in page]
+
     def settle(self, name: str) -> None:
         """There is nothing to do: what the storage acknowledged is safe."""
 

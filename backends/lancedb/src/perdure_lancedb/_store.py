@@ -374,13 +374,13 @@ class Store:
         Raises:
             StorageError, Busy: As `fold` says.
         """
-        from perdure_lancedb._items import TABLE, Interfered, shrink  # noqa: PLC0415
+        from perdure_lancedb._items import TABLE, Interfered, shrink, unused  # noqa: PLC0415
 
         self._check()
         with self._lock:
             for _ in range(_TRIES):
                 self.fold()
-                state = self._state
+                state, files = self._state, self._objects.files(TABLE)
                 try:
                     if state.version:
                         with translated():
@@ -388,6 +388,10 @@ class Store:
                         state = State(version, state.newest, state.cells, fences)
                     if self._publish(state):
                         self._sweep({state.version})
+                        # What is newer than the base may be of a fold under way; what is older counts no more.
+                        if state.version:
+                            with translated():
+                                self._objects.remove(unused(self._objects.table(TABLE), state.version, files))
                         return
                 except Interfered:
                     continue
