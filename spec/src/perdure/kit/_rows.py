@@ -46,7 +46,7 @@ class Rows:
     def find_many(self, state: State, lineage: Lineage, groups: Sequence[bytes]) -> dict[bytes, bytes]:
         """The stored bytes of the live versions of rows, by group."""
         asked = [group for group in groups if not state.is_hidden(group)]
-        found = self._storage.groups(asked) if len(asked) > 1 else None
+        found = self._storage.groups(asked) if len(asked) > 1 or len(lineage) > 1 else None
         if found is None:
             single = ((group, self.find(state, lineage, group)) for group in asked)
             return {group: version[1] for group, version in single if version is not None}
