@@ -39,20 +39,20 @@ class LocalObjects:
             IncompatibleStore: Something else, or a later format, is there.
             PermissionDenied, StorageError: The medium forbids it, or failed.
         """
-        self._place = str(directory)
-        self._root = self._place if self._place.endswith("/") else f"{self._place}/"
+        self.place = str(directory)
+        self._root = self.place if self.place.endswith("/") else f"{self.place}/"
         self._kept: set[str] = set()  # folders that are there, and will be after a loss of power
         self._settled: dict[str, set[tuple[str, int, int, int]]] = {}
         self._lock = threading.Lock()
-        with translated(self._place):
+        with translated(self.place):
             found = self.read(MARKER)
             if found is None:
                 self._check_empty(directory, create)
             else:
-                check_format(found, self._place)
+                check_format(found, self.place)
             if create:
                 self._prepare(directory)
-                check_format(self.read(MARKER), self._place)
+                check_format(self.read(MARKER), self.place)
 
     def _check_empty(self, directory: Path, create: bool) -> None:
         """See that a directory without a marker is none, or is empty."""
@@ -112,7 +112,7 @@ class LocalObjects:
                 return False
             _sync(folder)
         except OSError as error:
-            raise translate(error, self._place) from error
+            raise translate(error, self.place) from error
         return True
 
     def _create(self, path: str, folder: str, draft: str, data: bytes) -> bytes | None:
@@ -147,7 +147,7 @@ class LocalObjects:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise translate(error, self._place) from error
+            raise translate(error, self.place) from error
         try:
             size = os.fstat(descriptor).st_size
             data = os.read(descriptor, size)
@@ -155,7 +155,7 @@ class LocalObjects:
                 data += more
             return data
         except OSError as error:
-            raise translate(error, self._place) from error
+            raise translate(error, self.place) from error
         finally:
             os.close(descriptor)
 
@@ -171,7 +171,7 @@ class LocalObjects:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise translate(error, self._place) from error
+            raise translate(error, self.place) from error
 
     def remove(self, names: Iterable[str]) -> None:
         """As `Objects` says."""
@@ -185,7 +185,7 @@ class LocalObjects:
             for folder in folders:
                 _sync(folder)
         except OSError as error:
-            raise translate(error, self._place) from error
+            raise translate(error, self.place) from error
 
     def table(self, name: str) -> tuple[str, dict[str, str] | None]:
         """As `Objects` says."""
@@ -199,7 +199,7 @@ class LocalObjects:
     def settle(self, name: str) -> None:
         """As `Objects` says. LanceDB syncs nothing itself, and never writes to a file that has its name."""
         root = self.table(name)[0]
-        with self._lock, translated(self._place):
+        with self._lock, translated(self.place):
             before, now = self._settled.get(name, set()), set()
             for folder, _, files in os.walk(root, topdown=False):
                 for path in (folder, *(f"{folder}/{file}" for file in files)):

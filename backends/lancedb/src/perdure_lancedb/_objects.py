@@ -16,6 +16,8 @@ class Objects(Protocol):
     `PermissionDenied`, never as the driver's.
     """
 
+    #: The store, for messages; without credentials.
+    place: str
     #: Whether an acknowledged object survives the loss of power.
     durable: bool
 

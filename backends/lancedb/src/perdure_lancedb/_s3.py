@@ -70,7 +70,7 @@ class S3Objects:
         assert options.bucket is not None
         _check_fork()
         self._bucket = options.bucket
-        self._place = options.place
+        self.place = options.place
         hide(options.secrets)
         self._lock = threading.Lock()
         self._readers: ThreadPoolExecutor | None = None
@@ -84,13 +84,13 @@ class S3Objects:
             found = self.read(MARKER)
         elif create and found == FORMAT:
             self._check_conditional()
-        check_format(found, self._place)
+        check_format(found, self.place)
 
     def __repr__(self) -> str:
-        return f"<S3Objects of {self._place}>"
+        return f"<S3Objects of {self.place}>"
 
     def _translated(self) -> AbstractContextManager[None]:
-        return translated(self._place)
+        return translated(self.place)
 
     # ------------------------------------------------------------------------------------------- opening
 
@@ -102,10 +102,10 @@ class S3Objects:
             if self.read(MARKER) is not None:
                 return  # another process has made it meanwhile
             raise IncompatibleStore(
-                f"{self._place} holds something else than a LanceDB store of perdure; choose an empty prefix"
+                f"{self.place} holds something else than a LanceDB store of perdure; choose an empty prefix"
             )
         if not create:
-            raise NotFound(f"there is no store at {self._place}; open it with mode 'rw' to create one")
+            raise NotFound(f"there is no store at {self.place}; open it with mode 'rw' to create one")
 
     def _check_new(self) -> None:
         """See by an object of our own that the storage creates one only once."""
@@ -135,7 +135,7 @@ class S3Objects:
 
     def _unconditional(self) -> Unsupported:
         return Unsupported(
-            f"{self._place} cannot create an object only once: it ignores or refuses If-None-Match, or a proxy before it "
+            f"{self.place} cannot create an object only once: it ignores or refuses If-None-Match, or a proxy before it "
             "drops that header, and so commits would be lost; use storage with conditional writes, let the proxy pass the "
             "header, or keep the store in a directory (lancedb:///directory)"
         )
@@ -184,11 +184,11 @@ class S3Objects:
         return None
 
     def _no_bucket(self) -> NotFound:
-        return NotFound(f"the bucket of {self._place} does not exist; create it, or correct the URL")
+        return NotFound(f"the bucket of {self.place} does not exist; create it, or correct the URL")
 
     def _unknown(self, name: str, driver: str) -> Unavailable:
         return Unavailable(
-            f"{self._place} did not say whether {name} was stored, and it is unknown; look whether it is there before "
+            f"{self.place} did not say whether {name} was stored, and it is unknown; look whether it is there before "
             "you write it again",
             driver=" ".join(driver.split())[:2000],
         )
@@ -258,7 +258,9 @@ class S3Objects:
         """As `Objects` says."""
         _check_fork()
         with self._translated():
-            return [item["path"] for page in obstore.list(self._store, prefix=f"{name}.lance") for item in page]
+            return [
+                item["path"] for page in obstore.list(self._store, prefix=f"{name}.lance") for item in page
+            ]
 
     def settle(self, name: str) -> None:
         """There is nothing to do: what the storage acknowledged is safe."""

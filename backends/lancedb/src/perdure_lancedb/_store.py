@@ -38,6 +38,9 @@ _HELD = 16_000_000
 #: How often a read begins anew because the table's files went, or a fold because another was faster.
 _TRIES = 5
 
+#: Entries that are read at once.
+_AHEAD = 32
+
 _LOG, _BASE, _STATE, _FOLD = "log", "base", "state", "fold"
 
 _T = TypeVar("_T")
@@ -102,13 +105,16 @@ class Store:
     def _items(self) -> Items:
         from perdure_lancedb._items import TABLE, Items  # noqa: PLC0415 - takes half a second and 100 MB
 
-        with translated():
+        with translated(self._objects.place):
             return Items(self._objects.table(TABLE), self._state)
 
     def _set(self, key: bytes, value: bytes | None) -> None:
-        if key not in self._held:
+        if key in self._held:
+            self._bytes -= len(self._held[key] or b"")
+        else:
             self._order.add(key)
-        self._bytes += len(value or b"") + len(key)
+            self._bytes += len(key)
+        self._bytes += len(value or b"")
         self._held[key] = value
 
     def _check(self) -> None:
@@ -124,19 +130,21 @@ class Store:
         """Apply all that any process has logged."""
         self._check()
         with self._lock:
-            while self._step():
-                pass
+            ahead = 1  # where there is one entry, there are often many
+            while self._steps(ahead):
+                ahead = min(2 * ahead, _AHEAD)
 
-    def _step(self) -> bool:
-        """Apply the next entry, or go to the next base; False where there is neither."""
-        name = _numbered(_LOG, self._tail + 1)
-        data = self._objects.read(name)
-        if not self._is_last():  # then the entry, or that there is none, means nothing
+    def _steps(self, ahead: int) -> bool:
+        """Apply the next entries, or go to the next base; whether there may be more."""
+        names = [_numbered(_LOG, self._tail + 1 + i) for i in range(ahead)]
+        found = [self._objects.read(names[0])] if ahead == 1 else self._objects.read_many(names)
+        if not self._is_last():  # then the entries, or that there are none, mean nothing
             self._start()
             return True
-        if data is None:
-            return False
-        self._apply(unpack(data, Entry, name))
+        for name, data in zip(names, found, strict=True):
+            if data is None:
+                return False
+            self._apply(unpack(data, Entry, name))
         return True
 
     def _is_last(self) -> bool:
@@ -257,7 +265,7 @@ class Store:
         for last in (*(False,) * _TRIES, True):
             before = self._base  # other threads fold too
             try:
-                with translated():
+                with translated(self._objects.place):
                     return read()
             except _Moved:
                 continue
@@ -357,7 +365,7 @@ class Store:
         version, fences = self._state.version, self._state.fences
         if items:
             try:
-                with translated():
+                with translated(self._objects.place):
                     version, fences = fold(self._objects.table(TABLE), self._state, puts, deletes)
             except Interfered:
                 return False
@@ -383,14 +391,14 @@ class Store:
                 state, files = self._state, self._objects.files(TABLE)
                 try:
                     if state.version:
-                        with translated():
+                        with translated(self._objects.place):
                             version, fences = shrink(self._objects.table(TABLE), state)
                         state = State(version, state.newest, state.cells, fences)
                     if self._publish(state):
                         self._sweep({state.version})
                         # What is newer than the base may be of a fold under way; what is older counts no more.
                         if state.version:
-                            with translated():
+                            with translated(self._objects.place):
                                 self._objects.remove(unused(self._objects.table(TABLE), state.version, files))
                         return
                 except Interfered:
@@ -431,7 +439,7 @@ class Store:
         gone += [f"{_FOLD}/{name}" for name in self._objects.names(_FOLD) if f"{_FOLD}/{name}" <= this]
         self._objects.remove(gone)
         if self._state.version:
-            with translated():
+            with translated(self._objects.place):
                 forget(self._objects.table(TABLE), versions)
 
     def close(self) -> None:

@@ -55,7 +55,7 @@ class Dag:
         for branch in self.branches.values():
             if branch.name == name:
                 return branch
-        raise NotFound(f"there is no branch {name!r}; store.branches() lists them", branch=name)
+        raise NotFound(f"there is no branch {name!r}; store.branches.list() lists them", branch=name)
 
     def resolve(self, at: At) -> Point:
         """A ref's point now; a point itself, with its commit filled in.

@@ -105,7 +105,7 @@ class Branching:
         def change(state: State) -> Head:
             if name not in state.head.checkpoints:
                 raise NotFound(
-                    f"there is no checkpoint {name!r}; list them with store.checkpoints()", name=name
+                    f"there is no checkpoint {name!r}; list them with store.checkpoints.list()", name=name
                 )
             return replace(
                 state.head, checkpoints={n: c for n, c in state.head.checkpoints.items() if n != name}

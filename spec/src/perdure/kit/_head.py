@@ -92,7 +92,7 @@ class State:
         """
         branch = self.by_name.get(name)
         if branch is None:
-            raise NotFound(f"there is no branch {name!r}; list them with store.branches()", name=name)
+            raise NotFound(f"there is no branch {name!r}; list them with store.branches.list()", name=name)
         return branch
 
     def identified(self, branch_id: str) -> BranchState:

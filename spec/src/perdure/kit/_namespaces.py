@@ -38,7 +38,7 @@ def drop_namespace(storage: Storage, name: str, own: str) -> bool:
         )
     keys = Keys(name)
     if storage.get(keys.head) is None:
-        raise NotFound(f"there is no namespace {name!r}; list them with store.namespaces()", name=name)
+        raise NotFound(f"there is no namespace {name!r}; list them with store.namespaces.list()", name=name)
     storage.delete(keys.head)
     doomed = (key for key, _ in storage.range(keys.root, keys.end))
     while batch := list(islice(doomed, 256)):

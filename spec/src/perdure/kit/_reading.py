@@ -72,7 +72,7 @@ class Reader:
             if checkpoint is None or ref.seq is not None or ref.time is not None:
                 raise NotFound(
                     f"there is no branch {'' if checkpoint else 'or checkpoint '}{ref.name!r}; "
-                    "list them with store.branches() and store.checkpoints()",
+                    "list them with store.branches.list() and store.checkpoints.list()",
                     name=ref.name,
                 )
             return checkpoint.point
