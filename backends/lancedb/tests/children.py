@@ -56,7 +56,7 @@ class Steps:
 def group(batch: Any, mark: str) -> None:
     """Rows of four tables that carry one mark: all of them are there, or none is."""
     batch.memories.put(Memory(id="group", text=mark))
-    batch.links.put(Link(id="group", source="a", target="b", relation=mark))
+    batch.links.put(Link(id="group", source="group", target="group", relation=mark))
     batch.traces.put(Trace(id="group", session=mark))
     batch.states.put(State(kind="k", id="group", payload=mark.encode() * 1_000))
 
@@ -103,7 +103,7 @@ def folded(url: str, folder: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     with perdure.open(url) as store:
-        store.memories.put([Memory(id=f"m{i}", text="secret text") for i in range(2_000)])
+        store.memories.put([Memory(id=f"m{i}", text="secret text") for i in range(300)])
         before = files()
         threading.Thread(target=watch, daemon=True).start()
         for i in range(100):
@@ -144,8 +144,8 @@ def insert(url: str, names: str) -> None:
 
 def raw(uri: str, names: str) -> None:
     """As `insert`, by LanceDB alone, as its guide has it."""
-    import lancedb  # noqa: PLC0415
-    import pyarrow as pa  # noqa: PLC0415
+    import lancedb
+    import pyarrow as pa
 
     folder, _, name = uri.rpartition("/")
     table = lancedb.connect(folder).open_table(name.removesuffix(".lance"))
@@ -158,7 +158,7 @@ def raw(uri: str, names: str) -> None:
 
 def halves(folder: str) -> None:
     """One change to two tables of LanceDB, and killed between them."""
-    import lancedb  # noqa: PLC0415
+    import lancedb
 
     base = lancedb.connect(folder)
     base.open_table("memories").add([{"id": "both"}])

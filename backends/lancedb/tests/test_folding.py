@@ -6,7 +6,6 @@ import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -82,7 +81,7 @@ class Run:
                 ]
                 assert len(commits) == len(set(commits))
                 self.whole(place, [id_ for id_ in commits if id_[-1].isdigit()])
-            assert {id_ for id_ in self.acknowledged["lab"]} <= {
+            assert set(self.acknowledged["lab"]) <= {
                 row.id for row in store.branch("lab").memories.scan()
             }
 

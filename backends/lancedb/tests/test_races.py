@@ -1,7 +1,6 @@
 """Processes at one store: what LanceDB alone gets wrong, and numbers of the log that are free again."""
 
 import json
-import runpy
 import subprocess
 import sys
 from collections import Counter

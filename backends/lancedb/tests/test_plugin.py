@@ -1,0 +1,92 @@
+"""`perdure.open` with a LanceDB store: how it is opened, shared, closed, and opened again."""
+
+from pathlib import Path
+
+import perdure
+import pytest
+from perdure import Memory, NotFound, PermissionDenied, Support
+from perdure_lancedb import _plugin
+
+
+@pytest.mark.parametrize(("scheme", "power"), [("lancedb", True), ("lancedb+s3", False)])
+def test_what_a_backend_says_of_itself(scheme, power):
+    said = {d.name: d for d in (_plugin.LancePlugin(remote=remote).describe() for remote in (False, True))}[
+        scheme
+    ]
+    assert ("power" in said.levels) is power
+    assert set(said.levels) >= {"core", "branches", "vectors", "crash", "concurrent"}
+    assert said.capabilities["purge"] is Support.FULL
+    assert "fold" in said.options
+
+
+def test_a_store_is_opened_closed_and_opened_again(url):
+    with perdure.open(url) as store:
+        store.memories.put([Memory(id="a", text="1"), Memory(id="b")])
+        store.branch("lab").memories.delete("b")
+    assert not _plugin._STORES._handles
+    with pytest.raises(perdure.Unavailable):
+        store.memories.get("a")
+    with perdure.open(url) as store:
+        assert store.memories.get("a").text == "1"
+        assert {row.id for row in store.at("lab").memories.scan()} == {"a"}
+        assert store.verify().ok
+
+
+def test_a_store_that_is_not_there_is_not_made_by_reading(url):
+    with pytest.raises(NotFound):
+        perdure.open(url, mode="r")
+    with perdure.open(url) as store:
+        store.memories.put(Memory(id="a"))
+    with perdure.open(url, mode="r") as store:
+        assert "a" in store.memories
+        with pytest.raises(PermissionDenied):
+            store.memories.put(Memory(id="b"))
+        with pytest.raises(PermissionDenied):
+            store.compact()
+    with pytest.raises(NotFound):
+        perdure.open(url, namespace="other", mode="r")
+
+
+def test_readers_follow_a_writer_through_folds(url):
+    joint = "&" if "?" in url else "?"
+    with perdure.open(f"{url}{joint}fold=5") as writer, perdure.open(url, mode="r") as reader:
+        for i in range(12):
+            writer.memories.put(Memory(id=f"m{i}"))
+            assert len(list(reader.memories.scan())) == i + 1
+        writer.compact()
+        assert len(list(reader.memories.scan())) == 12
+
+
+def test_the_same_options_share_a_store_and_others_do_not(tmp_path):
+    url = f"lancedb:///{tmp_path}/s"
+    with perdure.open(url) as one, perdure.open(url, namespace="other") as two:
+        assert len(_plugin._STORES._handles) == 1
+        with perdure.open(f"{url}?fold=3") as three:
+            assert len(_plugin._STORES._handles) == 2
+            for i in range(6):
+                for store in (one, three, two):
+                    store.memories.put(Memory(id=f"m{i}", text=store.namespace))
+            assert len(list(one.memories.scan())) == len(list(three.memories.scan())) == 6
+        assert {row.text for row in two.memories.scan()} == {"other"}
+        assert one.memories.get("m5").text == one.namespace
+        assert one.verify().ok
+        assert two.verify().ok
+    assert not _plugin._STORES._handles
+
+
+def test_names_of_one_directory_share_a_store(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    with (
+        perdure.open(f"lancedb:///{tmp_path}/s") as one,
+        perdure.open(f"lancedb:///{tmp_path}/link/s") as two,
+    ):
+        assert len(_plugin._STORES._handles) == 1
+        one.memories.put(Memory(id="a"))
+        assert "a" in two.memories
+
+
+def test_a_directory_of_something_else_is_refused(tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(perdure.IncompatibleStore, match="something else"):
+        perdure.open(f"lancedb:///{tmp_path}")
+    assert [path.name for path in Path(tmp_path).iterdir()] == ["notes"]
