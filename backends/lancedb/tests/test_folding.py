@@ -81,9 +81,7 @@ class Run:
                 ]
                 assert len(commits) == len(set(commits))
                 self.whole(place, [id_ for id_ in commits if id_[-1].isdigit()])
-            assert set(self.acknowledged["lab"]) <= {
-                row.id for row in store.branch("lab").memories.scan()
-            }
+            assert set(self.acknowledged["lab"]) <= {row.id for row in store.branch("lab").memories.scan()}
 
     @staticmethod
     def whole(place: Any, commits: list[str]) -> None:
@@ -109,7 +107,7 @@ def test_whatever_step_a_process_is_killed_at(tmp_path, part):
         names.add(told[-1][1])
     else:
         pytest.fail("no run came to its end")
-    assert names >= {"create", "remove"}
+    assert len(names) > 3
     with perdure.open(harness.url) as store:
         store.compact()
         assert store.verify().ok
@@ -237,6 +235,7 @@ def test_who_sweeps_late_takes_nothing_newer(tmp_path):
                 two.put([(key(f"two{i}"), b"")])
                 two.delete([])
                 two.fold()
+            foreign(tmp_path, "append")  # a third process has begun to fold
 
     one.delete([])
     steps = children.Steps(before)

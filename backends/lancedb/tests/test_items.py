@@ -165,6 +165,8 @@ def test_versions_that_count_and_later_ones_are_kept(tmp_path):
         state = State(version, fences=fences)
         made.append(version)
     forget(place, {made[0], made[2]})
+    assert made[3] < fold(place, state, [(b"m\0k5", b"")], [])[0]
+    forget(place, {made[0], made[2]})  # a third process is folding by now
     for i in (0, 2, 3):
         assert len(Items(place, State(made[i])).present([b"m\0k%d" % n for n in range(4)])) == i + 1
     with pytest.raises(ValueError, match="not found"):
