@@ -190,7 +190,7 @@ def fork(url: str) -> None:
             inside.set()
             done.wait()
 
-    thread = threading.Thread(target=hold)
+    thread = threading.Thread(target=hold, daemon=True)
     thread.start()
     inside.wait()
     uses: Iterable[Callable[[], Any]] = (

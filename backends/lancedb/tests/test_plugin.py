@@ -6,6 +6,9 @@ import perdure
 import pytest
 from perdure import Memory, NotFound, PermissionDenied, Support
 from perdure_lancedb import _plugin
+from perdure_lancedb._local import LocalObjects
+from perdure_lancedb._options import parse_url
+from perdure_lancedb._s3 import S3Objects
 
 
 @pytest.mark.parametrize(("scheme", "power"), [("lancedb", True), ("lancedb+s3", False)])
@@ -90,3 +93,33 @@ def test_a_directory_of_something_else_is_refused(tmp_path):
     with pytest.raises(perdure.IncompatibleStore, match="something else"):
         perdure.open(f"lancedb:///{tmp_path}")
     assert [path.name for path in Path(tmp_path).iterdir()] == ["notes"]
+
+
+def test_purge_and_compact_leave_no_byte_in_any_object(url):
+    joint = "&" if "?" in url else "?"
+    options = parse_url(url, "rw")
+    with perdure.open(f"{url}{joint}fold=10") as store:
+        for i in range(8):
+            store.memories.put([Memory(id="classified-id", text=f"classified text {i}"), Memory(id=f"m{i}")])
+        directory = options.directory
+        objects = (
+            S3Objects(options, create=False) if directory is None else LocalObjects(directory, create=False)
+        )
+        junk = f"items.lance/data/{'0' * 40}.lance"
+        objects.create(
+            junk, b"classified text, written by a process that was killed before it told of the file"
+        )
+        before = objects.files("items")
+        assert junk in before
+        store.purge("memories", ["classified-id"])
+        store.compact()
+        after = objects.files("items")
+        assert after
+        assert junk not in after
+        kept = [f"{folder}/{name}" for folder in ("log", "base", "state") for name in objects.names(folder)]
+        for name in [*after, *kept]:
+            data = objects.read(name)
+            assert b"classified" not in data
+            assert b"classified".hex().encode() not in data.lower()
+        assert len(list(store.memories.scan())) == 8
+        assert store.verify().ok

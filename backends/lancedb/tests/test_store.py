@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+import lance
 import msgspec
 import perdure
 import pytest
@@ -74,6 +75,17 @@ def test_a_key_that_was_deleted_may_be_put_again(tmp_path):
         assert store.get(key("a")) is None
     store.fold()
     assert engine(tmp_path).get(key("a")) is None
+
+
+def test_a_value_that_is_replaced_is_in_the_table_once(tmp_path):
+    """LanceDB would have both."""
+    store, old = engine(tmp_path), None
+    for value in (b"3", b"1", b"2"):
+        assert store.swap(key("count"), old, value)
+        store.fold()
+        old = value
+        assert engine(tmp_path).page(b"main", b"main\1", False)[0] == [(key("count"), value)]
+        assert lance.dataset(str(tmp_path / "items.lance")).count_rows() == 1
 
 
 def test_what_waits_and_is_deleted_is_never_logged(tmp_path):
