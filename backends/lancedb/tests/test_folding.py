@@ -107,7 +107,7 @@ def test_whatever_step_a_process_is_killed_at(tmp_path, part):
         names.add(told[-1][1])
     else:
         pytest.fail("no run came to its end")
-    assert len(names) > 3
+    assert len(names) > 1  # steps of several sorts
     with perdure.open(harness.url) as store:
         store.compact()
         assert store.verify().ok
