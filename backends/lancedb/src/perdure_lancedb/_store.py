@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
@@ -262,17 +262,19 @@ class Store:
     def _steady(self, read: Callable[[], _T]) -> _T:
         """What `read` returns, read again where another process has folded and the table's old files are gone."""
         self._check()
-        for last in (*(False,) * _TRIES, True):
-            before = self._base  # other threads fold too
-            try:
-                with translated(self._objects.place):
-                    return read()
-            except _Moved:
-                continue
-            except (StorageError, CorruptStore):
-                self.catch_up()
-                if last or self._base == before:
-                    raise
+        for attempt in range(_TRIES + 1):
+            # Whom the folds of other threads overtook makes them wait, or it might never come to an end.
+            with self._lock if attempt > 1 else nullcontext():
+                before = self._base
+                try:
+                    with translated(self._objects.place):
+                        return read()
+                except _Moved:
+                    continue
+                except (StorageError, CorruptStore):
+                    self.catch_up()
+                    if attempt == _TRIES or self._base == before:
+                        raise
         raise Unavailable("the store was folded again and again while it was read; try again")
 
     # -------------------------------------------------------------------------------------- writing
