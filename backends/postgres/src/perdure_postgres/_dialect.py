@@ -39,6 +39,9 @@ _STREAMED = 2_000
 #: Parameters, and answers, of at most so many bytes may stay in memory until the statement is asked again.
 _SMALL = 100_000
 
+#: Of a longer answer the size is not looked at: that takes longer than it saves to keep its cursor.
+_FEW = 8
+
 #: Locks that each scope takes before anything is read: number of the lock, and whether it is shared. Rows of a
 #: branch are locked by its record.
 _LOCKS: dict[Scope, tuple[tuple[int, bool], ...]] = {
@@ -117,13 +120,13 @@ class Postgres(Dialect):
 
     def first(self, connection: Connection, statement: Statement, values: Mapping[str, Any]) -> Any:
         row = self.send(connection, statement, values).fetchone()
-        if row is not None and _size(row) > _SMALL:
+        if row is not None and sum(map(getsizeof, row)) > _SMALL:
             connection.kept.pop(statement.sql, None)
         return row
 
     def rows(self, connection: Connection, statement: Statement, values: Mapping[str, Any]) -> list[Any]:
         rows: list[Any] = self.send(connection, statement, values).fetchall()
-        if sum(map(_size, rows)) > _SMALL:
+        if len(rows) > _FEW or sum(sum(map(getsizeof, row)) for row in rows) > _SMALL:
             connection.kept.pop(statement.sql, None)
         return rows
 
