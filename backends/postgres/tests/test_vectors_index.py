@@ -69,9 +69,16 @@ class Base:
             )
             return int(self.run(query)[0][0])
 
-        before = count()
+        def sessions() -> set[int]:
+            query = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
+            return {row[0] for row in self.run(query)}
+
+        before, others = count(), sessions()
         with self.open(pool=1) as store:
             call(store)
+            mine = sessions() - others
+        while mine & sessions():  # the server ends them a moment later
+            pass
         return count() > before
 
 
