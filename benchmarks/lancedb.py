@@ -46,12 +46,12 @@ class Lance(Raw):
     place = (0, 0)
 
     def __init__(self, path: Path, table: pa.Table) -> None:
-        self._dataset = lance.write_dataset(table, path)
+        self.dataset = lance.write_dataset(table, path)
         for column in ("id", "kind"):
-            self._dataset.create_scalar_index(column, "BTREE")
+            self.dataset.create_scalar_index(column, "BTREE")
 
     def stored(self, rows: int) -> list[Row]:
-        table = self._dataset.scanner(limit=rows).to_table()
+        table = self.dataset.scanner(limit=rows).to_table()
         return list(zip(*(column.to_pylist() for column in _cells(table)), strict=True))
 
     def put(self, row: Row) -> None:
@@ -61,21 +61,21 @@ class Lance(Raw):
         columns = [
             pa.array(cells, field.type) for cells, field in zip(zip(*rows, strict=True), _SCHEMA, strict=True)
         ]
-        self._dataset = lance.write_dataset(pa.table(columns, schema=_SCHEMA), self._dataset, mode="append")
+        self.dataset = lance.write_dataset(pa.table(columns, schema=_SCHEMA), self.dataset, mode="append")
 
     def get(self, id: str) -> Memory:
-        return self._memories(self._dataset.scanner(filter=f"id = '{id}'").to_table())[0]
+        return self._memories(self.dataset.scanner(filter=f"id = '{id}'").to_table())[0]
 
     def find(self) -> list[Memory]:
         order = [ColumnOrdering("importance", False, False), ColumnOrdering("id")]
-        best = self._dataset.scanner(
+        best = self.dataset.scanner(
             columns=["id", "importance"],
             filter="kind = 'episode'",
             order_by=order,
             limit=TOP,
             with_row_id=True,
         ).to_table()
-        return self._memories(self._dataset._take_rows(best["_rowid"].to_pylist()))
+        return self._memories(self.dataset._take_rows(best["_rowid"].to_pylist()))
 
     def _memories(self, table: pa.Table) -> list[Memory]:
         return [record(row) for row in zip(*(column.to_pylist() for column in _cells(table)), strict=True)]
@@ -95,7 +95,8 @@ def search(bench: Bench) -> Iterator[Line]:
     queries, matrix = matrix[:50], matrix[50:]
     space = fill_space(bench.store, "nearest", matrix)
     table = pa.table({"v": pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), 384)})
-    folder = Path(bench.raw._dataset.uri).parent  # type: ignore[attr-defined]
+    assert isinstance(bench.raw, Lance)
+    folder = Path(bench.raw.dataset.uri).parent
     dataset = lance.write_dataset(table, folder / "vectors.lance")
     dataset.create_index("v", "IVF_FLAT", num_partitions=256, metric="cosine")
     mine, theirs = cycle(queries), cycle(queries)

@@ -82,7 +82,8 @@ class State(msgspec.Struct, frozen=True):
 _T = TypeVar("_T")
 
 # msgspec looks at a type when it first decodes one, and two threads that do so at once crash it: so now.
-_DECODERS = {kind: msgspec.msgpack.Decoder(kind) for kind in (Entry, Base, State)}
+for _kind in (Entry, Base, State):
+    msgspec.msgpack.Decoder(_kind)
 
 
 def pack(item: Entry | Base | State) -> bytes:
@@ -102,7 +103,7 @@ def unpack(data: bytes, kind: type[_T], name: str) -> _T:
     if blake2b(body, digest_size=_DIGEST).digest() != data[:_DIGEST]:
         raise CorruptStore(f"{name} is damaged: its checksum does not match; restore the store from a backup")
     try:
-        found = _DECODERS[kind].decode(body)  # type: ignore[index]
+        found = msgspec.msgpack.decode(body, type=kind)
     except msgspec.DecodeError as error:
         raise IncompatibleStore(
             f"{name} cannot be read by this version of perdure", cause=str(error)
@@ -111,4 +112,4 @@ def unpack(data: bytes, kind: type[_T], name: str) -> _T:
         raise IncompatibleStore(
             f"the store has format {found.format}; this version of perdure reads up to {FORMAT}"
         )
-    return found  # type: ignore[return-value]
+    return found
