@@ -8,10 +8,10 @@ from typing import TypeVar
 import msgspec
 from perdure import CorruptStore, IncompatibleStore
 
-__all__ = ["FORMAT", "MARK", "Base", "Entry", "Fence", "State", "pack", "unpack"]
+__all__ = ["FORMAT", "MARK", "Base", "Entry", "Fence", "State", "Stored", "pack", "unpack"]
 
 #: The version of the stored form; a store of a later one is refused.
-FORMAT = 1
+FORMAT = 2
 
 #: So many bytes of an entry's token are kept when the entry has gone.
 MARK = 8
@@ -63,20 +63,38 @@ class Base(msgspec.Struct, frozen=True):
     marks: bytes
 
 
+class Stored(msgspec.Struct, frozen=True, array_like=True):
+    """One of LanceDB's tables at a base.
+
+    Attributes:
+        kind: The contract's table whose rows lie there; empty: all other objects.
+        prefix: What all their keys begin with; empty where several namespaces share the table.
+        values: Of vectors: their precision, and their dimension.
+        version: The table's.
+        fences: Where to cut long ranges, in order of their keys.
+    """
+
+    kind: str
+    prefix: bytes
+    values: tuple[str, int] | None
+    version: int
+    fences: list[Fence]
+
+
 class State(msgspec.Struct, frozen=True):
     """What the store holds at a base.
 
     Attributes:
-        version: Of LanceDB's table; 0: there is none.
-        newest: The latest time of an attempt whose objects are in the table, in microseconds.
+        newest: The latest time of an attempt whose objects are in a table, in microseconds.
         cells: The few objects that every commit replaces: heads, and the beats of maintenances.
-        fences: Where to cut long ranges, in order of their keys.
+        tables: LanceDB's tables, by their names.
+        pending: How many versions of rows lie among the other objects, since their attempts were not committed.
     """
 
-    version: int = 0
     newest: int = 0
     cells: dict[bytes, bytes] = {}
-    fences: list[Fence] = []
+    tables: dict[str, Stored] = {}
+    pending: int = 0
 
 
 _T = TypeVar("_T")
@@ -108,8 +126,8 @@ def unpack(data: bytes, kind: type[_T], name: str) -> _T:
         raise IncompatibleStore(
             f"{name} cannot be read by this version of perdure", cause=str(error)
         ) from None
-    if isinstance(found, Base) and found.format > FORMAT:
+    if isinstance(found, Base) and found.format != FORMAT:
         raise IncompatibleStore(
-            f"the store has format {found.format}; this version of perdure reads up to {FORMAT}"
+            f"the store has format {found.format}; this version of perdure reads {FORMAT}"
         )
     return found

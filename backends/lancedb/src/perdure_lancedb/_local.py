@@ -14,6 +14,7 @@ from perdure import IncompatibleStore, NotFound, PermissionDenied
 
 from perdure_lancedb._errors import translate, translated
 from perdure_lancedb._format import FORMAT, MARKER, check_format
+from perdure_lancedb._objects import TABLES
 
 __all__ = ["LocalObjects"]
 
@@ -189,7 +190,14 @@ class LocalObjects:
 
     def table(self, name: str) -> tuple[str, dict[str, str] | None]:
         """As `Objects` says."""
-        return f"{self._root}{name}.lance", None
+        return f"{self._root}{TABLES}/{name}.lance", None
+
+    def tables(self) -> list[str]:
+        """As `Objects` says."""
+        try:
+            return [path.stem for path in Path(self._root, TABLES).glob("*.lance")]
+        except OSError as error:
+            raise translate(error, self.place) from error
 
     def files(self, name: str) -> list[str]:
         """As `Objects` says."""
@@ -200,6 +208,7 @@ class LocalObjects:
         """As `Objects` says. LanceDB syncs nothing itself, and never writes to a file that has its name."""
         root = self.table(name)[0]
         with self._lock, translated(self.place):
+            self._keep(self._root + TABLES)
             before, now = self._settled.get(name, set()), set()
             for folder, _, files in os.walk(root, topdown=False):
                 for path in (folder, *(f"{folder}/{file}" for file in files)):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-__all__ = ["Objects"]
+__all__ = ["TABLES", "Objects"]
+
+#: The folder of LanceDB's tables.
+TABLES = "tables"
 
 
 class Objects(Protocol):
@@ -46,6 +49,10 @@ class Objects(Protocol):
 
     def table(self, name: str) -> tuple[str, dict[str, str] | None]:
         """Where LanceDB's table of that name lies: its URI, and the storage options for it."""
+        ...
+
+    def tables(self) -> list[str]:
+        """The names of all tables, in any state."""
         ...
 
     def files(self, name: str) -> list[str]:

@@ -20,6 +20,7 @@ from perdure import IncompatibleStore, NotFound, PerdureError, Unavailable, Unsu
 
 from perdure_lancedb._errors import hide, mask, translated
 from perdure_lancedb._format import FORMAT, MARKER, check_format
+from perdure_lancedb._objects import TABLES
 from perdure_lancedb._options import Bucket, Options
 
 if TYPE_CHECKING:
@@ -252,14 +253,23 @@ class S3Objects:
             options["endpoint"] = bucket.endpoint
         if bucket.token is not None:
             options["aws_session_token"] = bucket.token
-        return f"s3://{bucket.name}/{bucket.prefix}/{name}.lance", options
+        return f"s3://{bucket.name}/{bucket.prefix}/{TABLES}/{name}.lance", options
+
+    def tables(self) -> list[str]:
+        """As `Objects` says."""
+        _check_fork()
+        with self._translated():
+            found = obstore.list_with_delimiter(self._store, prefix=TABLES)["common_prefixes"]
+            return [path.removeprefix(f"{TABLES}/").removesuffix(".lance") for path in found]
 
     def files(self, name: str) -> list[str]:
         """As `Objects` says."""
         _check_fork()
         with self._translated():
             return [
-                item["path"] for page in obstore.list(self._store, prefix=f"{name}.lance") for item in page
+                item["path"]
+                for page in obstore.list(self._store, prefix=f"{TABLES}/{name}.lance")
+                for item in page
             ]
 
     def settle(self, name: str) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from perdure.kit import Lease, Storage, is_cell
 
 from perdure_lancedb._store import Store
 
+if TYPE_CHECKING:
+    from perdure_lancedb._snapshot import Snapshot
+
 __all__ = ["LanceStorage"]
+
+_T = TypeVar("_T")
 
 
 class LanceStorage(Storage):
@@ -41,6 +47,11 @@ class LanceStorage(Storage):
                 end = rest
             else:
                 start = rest
+
+    def look(self, prefix: bytes, read: Callable[[Snapshot], _T]) -> _T:
+        """What `read` makes of the rows under a prefix, as `Store.look` says."""
+        with self._lease.use() as store:
+            return store.look(prefix, read)
 
     def groups(self, prefixes: Sequence[bytes]) -> Iterator[list[tuple[bytes, bytes]]]:
         """The versions of many rows, by one look at the table."""

@@ -12,20 +12,21 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from perdure import Busy, CorruptStore, PerdureError, PermissionDenied, StorageError, Unavailable
-from perdure.kit import SLOT, SortedKeys, attempt_time, is_cell
+from perdure.kit import SLOT, Judge, SortedKeys, Storage, attempt_time, is_cell
 
-from perdure_lancedb._entries import FORMAT, MARK, Base, Entry, State, pack, unpack
+from perdure_lancedb._entries import FORMAT, MARK, Base, Entry, State, Stored, pack, unpack
 from perdure_lancedb._errors import translated
 from perdure_lancedb._objects import Objects
 
 if TYPE_CHECKING:
-    from perdure_lancedb._items import Items
+    from perdure_lancedb._snapshot import Snapshot
+    from perdure_lancedb._tables import Tables
 
 __all__ = ["Store"]
 
@@ -97,16 +98,15 @@ class Store:
         self._marks = bytearray()
         self._bytes = 0
         self._rest = 0  # items to wait for before another fold is tried
-        self.__dict__.pop("_items", None)
+        self.__dict__.pop("_tables", None)
         for key, value in (*state.cells.items(), *self._waiting.items()):
             self._set(key, value)
 
     @cached_property
-    def _items(self) -> Items:
-        from perdure_lancedb._items import TABLE, Items  # noqa: PLC0415 - takes half a second and 100 MB
+    def _tables(self) -> Tables:
+        from perdure_lancedb._tables import Tables  # noqa: PLC0415 - takes half a second and 100 MB
 
-        with translated(self._objects.place):
-            return Items(self._objects.table(TABLE), self._state)
+        return Tables(self._objects, self._state)
 
     def _set(self, key: bytes, value: bytes | None) -> None:
         if key in self._held:
@@ -205,8 +205,8 @@ class Store:
                 held = self._held
                 missing = [key for key in keys if key not in held]
                 known = {key: held[key] for key in keys if key in held}
-                items = self._items if missing and self._state.version else None
-            found = {} if items is None else items.get_many(missing)
+                tables = self._tables if missing and self._state.tables else None
+            found = {} if tables is None else tables.get_many(missing)
             return [known[key] if key in known else found.get(key) for key in keys]
 
         return self._steady(read)
@@ -216,10 +216,10 @@ class Store:
 
         def read() -> tuple[list[tuple[bytes, bytes]], bytes]:
             with self._lock:
-                items = self._items if self._state.version else None
+                tables = self._tables if self._state.tables else None
                 base = self._base
             found, rest = (
-                ([], start if reverse else end) if items is None else items.page(start, end, reverse)
+                ([], start if reverse else end) if tables is None else tables.page(start, end, reverse)
             )
             low, high = (rest, end) if reverse else (start, rest)
             with self._lock:
@@ -234,15 +234,27 @@ class Store:
 
         return self._steady(read)
 
+    def range(self, start: bytes, end: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Items in key order, or in reverse, read stretch by stretch."""
+        while start < end:
+            page, rest = self.page(start, end, reverse)
+            yield from page
+            if reverse:
+                if rest <= start:
+                    return
+                end = rest
+            else:
+                start = rest
+
     def groups(self, prefixes: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
         """The items of each of several rows, in order."""
 
         def read() -> list[list[tuple[bytes, bytes]]]:
             with self._lock:
-                items = self._items if self._state.version else None
+                tables = self._tables if self._state.tables else None
                 base = self._base
             found: dict[bytes, dict[bytes, bytes | None]] = {prefix: {} for prefix in prefixes}
-            for key, value in () if items is None else items.groups(found):
+            for key, value in () if tables is None else tables.groups(found):
                 found[key[:-SLOT]][key] = value
             with self._lock:
                 if self._base != base:
@@ -255,6 +267,23 @@ class Store:
             ]
 
         return self._steady(read)
+
+    def look(self, prefix: bytes, read: Callable[[Snapshot], _T]) -> _T:
+        """What `read` makes of the rows under a prefix, at one moment; called again where files went meanwhile.
+
+        Args:
+            prefix: Of all rows of a kind, or of those of one space, in one namespace.
+            read: It must have read all that it needs when it returns.
+        """
+        from perdure_lancedb._snapshot import Snapshot  # noqa: PLC0415 - as the tables do
+
+        def once() -> _T:
+            with self._lock:
+                held = self._between(prefix, prefix[:-1] + bytes((prefix[-1] + 1,)))
+                tables, pending = self._tables, self._state.pending > 0
+            return read(Snapshot(prefix, held, tables, pending=pending))
+
+        return self._steady(once)
 
     def _between(self, start: bytes, end: bytes) -> dict[bytes, bytes | None]:
         return {key: self._held[key] for key in self._order.first(start, end, len(self._held))}
@@ -287,8 +316,8 @@ class Store:
             old = [
                 key for key in fresh if key not in self._held and not attempt_time(key) > self._state.newest
             ]
-            if old and self._state.version:
-                for key in self._steady(lambda: self._items.present(old)):
+            if old and self._state.tables:
+                for key in self._steady(lambda: self._tables.get_many(old)):
                     del fresh[key]
             for key, value in fresh.items():
                 self._waiting[key] = value
@@ -356,19 +385,21 @@ class Store:
         raise Busy("other processes fold the log at the same time; try again")
 
     def _folded(self) -> bool:
-        from perdure_lancedb._items import TABLE, Interfered, fold  # noqa: PLC0415
+        from perdure_lancedb._folding import fold  # noqa: PLC0415
+        from perdure_lancedb._steps import Interfered  # noqa: PLC0415
 
         held = {key: value for key, value in self._held.items() if key not in self._waiting}
         cells = {key: value for key, value in held.items() if is_cell(key) and value is not None}
         items = {key: value for key, value in held.items() if not is_cell(key)}
         puts = sorted((key, value) for key, value in items.items() if value is not None)
         newest = self._state.newest
-        deletes = sorted(key for key, value in items.items() if value is None or attempt_time(key) <= newest)
-        version, fences = self._state.version, self._state.fences
+        deletes = [key for key, value in items.items() if value is None or attempt_time(key) <= newest]
+        tables, pending = self._state.tables, self._state.pending
         if items:
+            judge = Judge(cast(Storage, self))  # it only reads, by `get` and `range`
             try:
                 with translated(self._objects.place):
-                    version, fences = fold(self._objects.table(TABLE), self._state, puts, deletes)
+                    tables, pending = fold(self._objects, self._state, puts, deletes, judge)
             except Interfered:
                 return False
             except (StorageError, CorruptStore):
@@ -376,7 +407,7 @@ class Store:
                     raise
                 return False  # files that it read went with the base before the newest
         newest = max([newest, *(attempt_time(key) for key, _ in puts)])
-        return self._publish(State(version, newest, cells, fences))
+        return self._publish(State(newest, cells, tables, pending))
 
     def shrink(self) -> None:
         """Leave nothing of what was deleted in any file.
@@ -384,24 +415,24 @@ class Store:
         Raises:
             StorageError, Busy: As `fold` says.
         """
-        from perdure_lancedb._items import TABLE, Interfered, shrink, unused  # noqa: PLC0415
+        from perdure_lancedb._folding import shrink  # noqa: PLC0415
+        from perdure_lancedb._steps import Interfered  # noqa: PLC0415
 
         self._check()
         with self._lock:
             for _ in range(_TRIES):
                 self.fold()
-                state, files = self._state, self._objects.files(TABLE)
+                state = self._state
+                files = {name: self._objects.files(name) for name in self._objects.tables()}
                 try:
-                    if state.version:
-                        with translated(self._objects.place):
-                            version, fences = shrink(self._objects.table(TABLE), state)
-                        state = State(version, state.newest, state.cells, fences)
-                    if self._publish(state):
-                        self._sweep({state.version})
+                    with translated(self._objects.place):
+                        tables = {
+                            name: shrink(self._objects, name, stored) for name, stored in state.tables.items()
+                        }
+                    if self._publish(State(state.newest, state.cells, tables, state.pending)):
                         # What is newer than the base may be of a fold under way; what is older counts no more.
-                        if state.version:
-                            with translated(self._objects.place):
-                                self._objects.remove(unused(self._objects.table(TABLE), state.version, files))
+                        self._sweep(tables)
+                        self._scrap(files)
                         return
                 except Interfered:
                     continue
@@ -410,12 +441,22 @@ class Store:
                         raise
         raise Busy("other processes fold the log at the same time; try again")
 
+    def _scrap(self, files: Mapping[str, list[str]]) -> None:
+        """Remove those of the files that no table needs."""
+        from perdure_lancedb._steps import unused  # noqa: PLC0415
+
+        for name, some in files.items():
+            stored = self._state.tables.get(name)
+            with translated(self._objects.place):
+                gone = some if stored is None else unused(self._objects.table(name), stored.version, some)
+                self._objects.remove(gone)
+
     def _publish(self, state: State) -> bool:
         """Make a state the next base; False where another process made one first."""
-        from perdure_lancedb._items import TABLE  # noqa: PLC0415
-
-        if state.version:
-            self._objects.settle(TABLE)
+        before = self._state.tables
+        for name, stored in state.tables.items():
+            if name not in before or before[name].version != stored.version:
+                self._objects.settle(name)
         number = self._base + 1
         name = f"{_numbered(_STATE, number)}-{os.urandom(8).hex()}"
         self._objects.create(name, pack(state))
@@ -423,15 +464,14 @@ class Store:
         if not self._objects.create(_numbered(_BASE, number), pack(base)):
             self._objects.remove([name])
             return False
-        before = self._state.version
         self._begin(number, self._tail, state)
         with suppress(PerdureError):  # it is done; what is left goes with the next one
-            self._sweep({before, state.version})
+            self._sweep(before)
         return True
 
-    def _sweep(self, versions: set[int]) -> None:
-        """Remove what the base made superfluous: entries, other states, and versions of the table but these."""
-        from perdure_lancedb._items import TABLE, forget  # noqa: PLC0415
+    def _sweep(self, before: Mapping[str, Stored]) -> None:
+        """Remove what the base made superfluous: entries, other states, and versions of tables but those of two bases."""
+        from perdure_lancedb._steps import forget  # noqa: PLC0415
 
         last = _numbered(_LOG, self._tail)
         gone = [f"{_LOG}/{name}" for name in self._objects.names(_LOG) if f"{_LOG}/{name}" <= last]
@@ -440,9 +480,10 @@ class Store:
         this = _numbered(_FOLD, self._base)
         gone += [f"{_FOLD}/{name}" for name in self._objects.names(_FOLD) if f"{_FOLD}/{name}" <= this]
         self._objects.remove(gone)
-        if self._state.version:
+        for name, stored in self._state.tables.items():
+            kept = {stored.version, before[name].version if name in before else stored.version}
             with translated(self._objects.place):
-                forget(self._objects.table(TABLE), versions)
+                forget(self._objects.table(name), kept)
 
     def close(self) -> None:
         """Release the place where the objects lie."""

@@ -9,25 +9,37 @@ from perdure.kit._checking import known_table
 from perdure.kit._events import check_events
 from perdure.kit._hash import CHUNK_SIZE, chunk_digest, row_hash
 from perdure.kit._ingest import check_ingested_vector
-from perdure.kit._keys import SLOT, attempt_time, group_of, is_cell
+from perdure.kit._judge import Judge
+from perdure.kit._keys import CODES, SLOT, attempt_time, group_of, is_cell
+from perdure.kit._objects import decode_row, encode_row, is_tombstone
 from perdure.kit._ranges import ShortKeys, paged
+from perdure.kit._reading import Reader
+from perdure.kit._rows import Rows
 from perdure.kit._score import NUMPY_DTYPE, scores
+from perdure.kit._search import Searcher
 from perdure.kit._shared import Lease, Shared
 from perdure.kit._sorted import SortedKeys
 from perdure.kit._storage import Storage
+from perdure.kit._writing import Writer
 
 __all__ = [
     "CHUNK_SIZE",
+    "CODES",
     "NUMPY_DTYPE",
     "SLOT",
     "Heads",
+    "Judge",
     "KitBackend",
     "Lease",
+    "Reader",
+    "Rows",
+    "Searcher",
     "Shared",
     "ShortKeys",
     "SortedKeys",
     "Storage",
     "Write",
+    "Writer",
     "apply",
     "attempt_time",
     "batch_of",
@@ -38,8 +50,11 @@ __all__ = [
     "check_space",
     "checked",
     "chunk_digest",
+    "decode_row",
+    "encode_row",
     "group_of",
     "is_cell",
+    "is_tombstone",
     "known_table",
     "owner_id",
     "owner_key",

@@ -106,6 +106,12 @@ class KitBackend:
         Unsupported: The mode is "r", and "read_only" is not declared.
     """
 
+    #: What an engine puts in place of the parts that its storage can serve better; constructed as the kit's are.
+    rows_class: type[Rows] = Rows
+    reader_class: type[Reader] = Reader
+    searcher_class: type[Searcher] = Searcher
+    writer_class: type[Writer] = Writer
+
     def __init__(
         self,
         storage: Storage,
@@ -135,11 +141,11 @@ class KitBackend:
             heads.create()
         heads.load()
         self._commits = commits = Commits(storage, keys)
-        self._rows = rows = Rows(storage, keys, heads, commits)
-        self._reader = reader = Reader(storage, keys, heads, commits, rows)
+        self._rows = rows = self.rows_class(storage, keys, heads, commits)
+        self._reader = reader = self.reader_class(storage, keys, heads, commits, rows)
         self._upkeep = upkeep = Upkeep(storage, keys, heads, commits)
-        self._writer = Writer(storage, keys, heads, commits, rows, reader, upkeep.finish)
-        self._searcher = Searcher(keys, commits, rows, reader)
+        self._writer = self.writer_class(storage, keys, heads, commits, rows, reader, upkeep.finish)
+        self._searcher = self.searcher_class(keys, commits, rows, reader)
         self._branching = Branching(heads, reader)
         self._history = History(storage, keys, heads, commits, reader)
 

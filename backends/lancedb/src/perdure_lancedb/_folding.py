@@ -1,0 +1,262 @@
+"""Folding: what the log holds becomes part of LanceDB's tables."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Protocol
+
+import pyarrow as pa
+from perdure import Space
+
+from perdure_lancedb._columns import OPEN, Rows, key_of, kind_of, of_rows
+from perdure_lancedb._entries import Fence, State, Stored
+from perdure_lancedb._objects import Objects
+from perdure_lancedb._sql import pieces
+from perdure_lancedb._steps import Steps
+from perdure_lancedb._tables import BYTES, NUMBER, Tables, View, layout_of
+
+__all__ = ["Judge", "fold", "shrink"]
+
+Item = tuple[bytes, bytes]
+
+#: The two numbers of a version by which the next one on its branch is found, and its key.
+_Version = tuple[int, bytes]
+
+
+class Judge(Protocol):
+    """Knows from the heads what was committed, and what spaces there are."""
+
+    def committed(self, key: bytes) -> bool:
+        """Whether the attempt was committed that wrote the version of a row under a key."""
+        ...
+
+    def space(self, namespace: bytes, name: str) -> Space | None:
+        """A space by name."""
+        ...
+
+
+@dataclass
+class _Share:
+    """What one table gets."""
+
+    name: str
+    stored: Stored
+    puts: list[Item] = field(default_factory=list)
+    deletes: list[bytes] = field(default_factory=list)
+
+
+class _Shares:
+    """The items of a fold by their tables; tables that are missing get a name that no other ever had."""
+
+    def __init__(self, tables: Tables, judge: Judge) -> None:
+        self._judge = judge
+        self.by_name = {name: _Share(name, view.stored) for name, view in tables.views.items()}
+        self._found: dict[bytes, _Share | None] = {}
+
+    def items(self) -> _Share:
+        """That of all that is no committed row."""
+        there = (share for share in self.by_name.values() if not share.stored.kind)
+        return next(there, None) or self._new("items", Stored("", b"", None, 0, []))
+
+    def of(self, key: bytes) -> _Share:
+        """That of the table in which an item belongs."""
+        kind = kind_of(key)
+        if kind is None or not self._judge.committed(key):
+            return self.items()
+        at = key.index(b"\0") + 3
+        prefix = key[: key.index(b"\0", at) + 1] if kind == "vectors" else key[at - 1 : at]
+        if prefix not in self._found:
+            self._found[prefix] = self._rows(kind, prefix)
+        return self._found[prefix] or self.items()
+
+    def _rows(self, kind: str, prefix: bytes) -> _Share | None:
+        values = None
+        if kind == "vectors":
+            namespace, _, rest = prefix.partition(b"\0")
+            space = self._judge.space(namespace, rest[2:-1].decode())
+            if space is None:
+                return None
+            values = (space.dtype, space.dim)
+        wanted = (kind, prefix if values else b"", values)
+        for share in self.by_name.values():
+            if (share.stored.kind, share.stored.prefix, share.stored.values) == wanted:
+                return share
+        return self._new(kind, Stored(*wanted, 0, []))
+
+    def _new(self, kind: str, stored: Stored) -> _Share:
+        share = _Share(f"{kind}-{os.urandom(8).hex()}", stored)
+        self.by_name[share.name] = share
+        return share
+
+
+def fold(
+    objects: Objects, state: State, puts: Iterable[Item], deletes: Iterable[bytes], judge: Judge
+) -> tuple[dict[str, Stored], int]:
+    """Write items, whose keys are in no table but where `deletes` has them, and delete others.
+
+    Args:
+        objects: Where the tables lie.
+        state: What they are at.
+        puts: Keys and values.
+        deletes: Keys to delete first; some may not be there.
+        judge: Tells committed versions of rows from others, which lie among the other objects.
+
+    Returns:
+        The tables as they are then, without those in which nothing is left; and how many versions of rows lie
+        among the other objects.
+
+    Raises:
+        Interfered: Another process did the same at the same time.
+    """
+    tables = Tables(objects, state)
+    shares = _Shares(tables, judge)
+    gone = set(deletes)
+    pending = _settle(tables, shares, gone) if state.pending else 0
+    for item in puts:
+        share = shares.of(item[0])
+        share.puts.append(item)
+        pending += not share.stored.kind and kind_of(item[0]) is not None
+    for key in gone:
+        kind = kind_of(key)
+        for share in shares.by_name.values():
+            home = share.stored.kind == (kind or "") and key.startswith(share.stored.prefix)
+            if home or (not share.stored.kind and state.pending):
+                share.deletes.append(key)
+    kept: dict[str, Stored] = {}
+    for share in shares.by_name.values():
+        stored = _folded(objects, share) if share.puts or share.deletes else share.stored
+        if stored is not None:
+            kept[share.name] = stored
+    return kept, pending
+
+
+def _settle(tables: Tables, shares: _Shares, gone: set[bytes]) -> int:
+    """Move versions that were committed since to where they belong; how many are left."""
+    left = 0
+    for view in tables.views.values():
+        if view.stored.kind:
+            continue
+        keys = view.scan(["key"], "row_key IS NOT NULL")["key"].to_pylist()
+        keys = [key for key in keys if key not in gone]
+        moved = [key for key in keys if shares.of(key).stored.kind]
+        for item in view.get_many(moved):
+            shares.of(item[0]).puts.append(item)
+        shares.by_name[next(n for n, v in tables.views.items() if v is view)].deletes += moved
+        left += len(keys) - len(moved)
+    return left
+
+
+def _folded(objects: Objects, share: _Share) -> Stored | None:
+    """One table with its share; None: nothing is left in it."""
+    stored, place = share.stored, objects.table(share.name)
+    if not stored.version and not share.puts:
+        return None
+    layout = layout_of(stored)
+    steps = Steps(place, stored.version)
+    added = layout.table(sorted(share.puts))
+    if isinstance(layout, Rows) and share.puts:
+        view = View(place, stored) if stored.version else None
+        added, superseded = _closed(layout, view, added, share)
+        share.deletes += superseded
+    if stored.version:
+        for some in pieces(share.deletes):
+            steps.delete(layout.among(some))
+    if len(added):
+        steps.append(added)
+    if not steps.open().count_rows():
+        return None
+    steps.tidy(layout.indexed)
+    now = Stored(stored.kind, stored.prefix, stored.values, steps.version, stored.fences)
+    sizes = [(layout.place(key), len(value)) for key, value in share.puts]
+    return _with_fences(now, _fenced(View(place, now), stored.fences, sizes))
+
+
+def _with_fences(stored: Stored, fences: list[Fence]) -> Stored:
+    return Stored(stored.kind, stored.prefix, stored.values, stored.version, fences)
+
+
+def _closed(layout: Rows, view: View | None, added: pa.Table, share: _Share) -> tuple[pa.Table, list[bytes]]:
+    """The new versions with `ended` as it is, and with those old ones that they end; and the keys of the latter."""
+    lines: dict[tuple[bytes, int], list[_Version]] = {}
+    slots = zip(*(added[name].to_pylist() for name in ("row_key", "branch", "seq")), strict=True)
+    for (row_key, branch, seq), (key, _) in zip(slots, sorted(share.puts), strict=True):
+        lines.setdefault((row_key, branch), []).append((seq, key))
+    old = {} if view is None else _present(view, lines, set(share.deletes))
+    ended: dict[bytes, int] = {}
+    for versions in lines.values():
+        versions.sort()
+        for (_, key), (following, _) in pairwise([*versions, (OPEN, b"")]):
+            if old.get(key, 0) != following:
+                ended[key] = following
+    ends = pa.array([ended[key] for key, _ in sorted(share.puts)], pa.int64())
+    place = added.schema.get_field_index("ended")
+    added = added.set_column(place, added.schema.field(place), ends)
+    superseded = [key for key in old if key in ended]
+    for some in pieces(superseded):
+        assert view is not None
+        rows = view.scan(layout.schema.names, layout.among(some)).cast(layout.schema)
+        slots = zip(*(rows[name].to_pylist() for name in ("row_key", "branch", "seq", "token")), strict=True)
+        ends = pa.array([ended[key_of(*slot)] for slot in slots], pa.int64())
+        rows = rows.set_column(place, rows.schema.field(place), ends)
+        added = pa.concat_tables([added, rows])
+    return added, superseded
+
+
+def _present(
+    view: View, lines: dict[tuple[bytes, int], list[_Version]], gone: set[bytes]
+) -> dict[bytes, int]:
+    """Add the versions that are there of the same rows and branches; what each of them has as `ended`, by key."""
+    found: dict[bytes, int] = {}
+    for some in pieces(dict.fromkeys(row_key for row_key, _ in lines)):
+        versions = view.scan(["row_key", "branch", "seq", "token", "ended"], of_rows(some))
+        for row_key, branch, seq, token, ended in zip(
+            *(c.to_pylist() for c in versions.columns), strict=True
+        ):
+            line = lines.get((row_key, branch))
+            key = key_of(row_key, branch, seq, token)
+            if line is not None and key not in gone:
+                line.append((seq, key))
+                found[key] = ended
+    return found
+
+
+def shrink(objects: Objects, name: str, stored: Stored) -> Stored:
+    """Rewrite a table so that its newest version has nothing of what was deleted.
+
+    Raises:
+        Interfered: Another process changed it at the same time.
+    """
+    place, layout = objects.table(name), layout_of(stored)
+    steps = Steps(place, stored.version)
+    steps.compact(materialize_deletions=True, materialize_deletions_threshold=0.0)
+    steps.index(layout.indexed, anew=True)  # the old one has keys of what was deleted
+    now = Stored(stored.kind, stored.prefix, stored.values, steps.version, stored.fences)
+    view = View(place, now)
+    starts = [fence.key for fence in stored.fences]
+    fences: list[Fence] = []
+    for start, end in zip(starts, [*starts[1:], None], strict=False):  # none where all was deleted
+        fences += view.cut(start, end)
+    return _with_fences(now, fences)
+
+
+def _fenced(view: View, fences: Sequence[Fence], puts: Sequence[tuple[bytes, int]]) -> list[Fence]:
+    """The fences once `puts` (places and sizes) have come, with new ones where a stretch has become too long."""
+    old = [Fence(b"", 0, 0), *fences]  # what comes before the first fence is a stretch as well
+    starts = [fence.key for fence in old]
+    counts = [[fence.items, fence.size] for fence in old]
+    for place, size in puts:
+        count = counts[max(0, bisect_right(starts, place) - 1)]
+        count[0] += 1
+        count[1] += size
+    new: list[Fence] = []
+    for i, (start, (number, size)) in enumerate(zip(starts, counts, strict=True)):
+        if number <= NUMBER and size <= BYTES:
+            if number:
+                new.append(Fence(start, number, size))
+        else:
+            new += view.cut(start, starts[i + 1] if i + 1 < len(starts) else None)
+    return new

@@ -1,0 +1,175 @@
+"""LanceDB's tables at one base: items read by key, in ranges and by row, whatever table they lie in."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import lance
+import pyarrow as pa
+
+from perdure_lancedb._columns import ITEMS, Items, Layout, Rows, kind_of, of_rows, values_type
+from perdure_lancedb._entries import Fence, State, Stored
+from perdure_lancedb._objects import Objects
+from perdure_lancedb._sql import literal, pieces
+
+__all__ = ["BYTES", "NUMBER", "Tables", "View", "layout_of"]
+
+#: A stretch between two fences is cut where it has more items, or more bytes, than this.
+NUMBER, BYTES = 2_000, 8_000_000
+
+Item = tuple[bytes, bytes]
+Place = tuple[str, dict[str, str] | None]
+
+
+def layout_of(stored: Stored) -> Layout:
+    """How a table's items lie in it."""
+    if not stored.kind:
+        return ITEMS
+    return Rows(stored.kind, None if stored.values is None else values_type(*stored.values))
+
+
+class View:
+    """One table at one version. Safe from several threads."""
+
+    def __init__(self, place: Place, stored: Stored) -> None:
+        self._place = place
+        self.stored = stored
+        self.layout = layout_of(stored)
+        self._fences = [fence.key for fence in stored.fences]
+
+    @cached_property
+    def dataset(self) -> Any:
+        """LanceDB's table, pinned."""
+        uri, options = self._place
+        return lance.dataset(uri, version=self.stored.version, storage_options=options)
+
+    def scan(self, columns: Sequence[str], condition: str = "", **more: Any) -> pa.Table:
+        """Some columns of what meets a condition in LanceDB's SQL."""
+        return self.dataset.scanner(columns=[*columns], filter=condition or None, **more).to_table()
+
+    def items(self, condition: str) -> list[Item]:
+        """The items that meet a condition, in no order."""
+        return self.layout.items(self.scan(self.layout.columns, condition))
+
+    def get_many(self, keys: Iterable[bytes]) -> Iterator[Item]:
+        """Those of the keys that are there, with their values."""
+        for some in pieces(keys):
+            yield from self.items(self.layout.among(some))
+
+    def groups(self, prefixes: Iterable[bytes]) -> Iterator[Item]:
+        """All versions of several rows, in no order."""
+        for some in pieces(prefixes):
+            yield from self.items(of_rows(some))
+
+    def stretch(self, start: bytes, end: bytes, reverse: bool) -> tuple[bytes, bytes]:
+        """What of a range is read at once: its beginning, or in reverse its end."""
+        if reverse:
+            at = bisect_left(self._fences, end) - 1
+            return (max(start, self._fences[at]) if at >= 0 else start), end
+        at = bisect_right(self._fences, start)
+        return start, (min(end, self._fences[at]) if at < len(self._fences) else end)
+
+    def range(self, start: bytes, end: bytes) -> list[Item]:
+        """All items of a range, in no order."""
+        order, low = self.layout.order, self.layout.low(start)
+        found = self.items(f"{order} >= {literal(low)} AND {order} < {literal(end)}")
+        return found if isinstance(self.layout, Items) else [item for item in found if start <= item[0] < end]
+
+    def cut(self, start: bytes, end: bytes | None) -> list[Fence]:
+        """Fences for a stretch of the table, from its first item on, each half as long as one may become."""
+        order = self.layout.order
+        upper = "" if end is None else f" AND {order} < {literal(end)}"
+        found = self.scan([order, "size"], f"{order} >= {literal(start)}{upper}")
+        fences: list[Fence] = []
+        for place, size in sorted(zip(found[order].to_pylist(), found["size"].to_pylist(), strict=True)):
+            last = fences[-1] if fences else None
+            long = last is None or last.items >= NUMBER // 2 or last.size + size > BYTES // 2
+            if last is None or (long and place != last.key):  # versions of one row stay together
+                fences.append(Fence(place, 1, size))
+            else:
+                fences[-1] = Fence(last.key, last.items + 1, last.size + size)
+        return fences
+
+
+class Tables:
+    """All tables at one base. Safe from several threads."""
+
+    def __init__(self, objects: Objects, state: State) -> None:
+        self._state = state
+        self.views = {name: View(objects.table(name), stored) for name, stored in state.tables.items()}
+        self._items = [view for view in self.views.values() if not view.stored.kind]
+        self._rows: dict[str, list[View]] = {}
+        for view in self.views.values():
+            if view.stored.kind:
+                self._rows.setdefault(view.stored.kind, []).append(view)
+
+    def of_row(self, row_key: bytes) -> View | None:
+        """The table in which committed versions of a row lie, if there is one."""
+        return next(iter(self._rows_of(row_key)), None)
+
+    def loose(self, prefix: bytes) -> Iterator[Item]:
+        """Versions of rows whose attempts were not committed when the log was folded."""
+        for view in self._items:
+            yield from view.range(prefix, _after(prefix))
+
+    def _rows_of(self, key: bytes) -> list[View]:
+        kind = kind_of(key)
+        views = self._rows.get(kind, []) if kind else []
+        return [view for view in views if key.startswith(view.stored.prefix)]
+
+    def _holding(self, key: bytes) -> list[View]:
+        """The tables in which a key may be."""
+        views = self._rows_of(key)
+        return [*views, *self._items] if self._state.pending or kind_of(key) is None else views
+
+    def _by_view(self, keys: Iterable[bytes]) -> list[tuple[View, list[bytes]]]:
+        shares: dict[int, tuple[View, list[bytes]]] = {}
+        for key in keys:
+            for view in self._holding(key):
+                shares.setdefault(id(view), (view, []))[1].append(key)
+        return list(shares.values())
+
+    def get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The values of those keys that are there."""
+        return {key: value for view, some in self._by_view(keys) for key, value in view.get_many(some)}
+
+    def groups(self, prefixes: Iterable[bytes]) -> Iterator[Item]:
+        """All versions of several rows, in no order."""
+        for view, some in self._by_view(prefixes):
+            yield from view.groups(some)
+
+    def page(self, start: bytes, end: bytes, reverse: bool) -> tuple[list[Item], bytes]:
+        """The beginning of a range (in reverse: its end), in no order.
+
+        Returns:
+            The items, and up to where they are all: the key before which none is missing, in reverse the one
+            from which on none is.
+        """
+        views = self._across(start, end)
+        for view in views:
+            start, end = view.stretch(start, end, reverse)
+        return [item for view in views for item in view.range(start, end)], start if reverse else end
+
+    def _across(self, start: bytes, end: bytes) -> list[View]:
+        """The tables that may have something of a range."""
+        at = start.find(b"\0") + 2  # after the letter of the sort
+        if at < 2 or len(start) < at or end > _after(start[:at]):
+            return list(self.views.values())
+        if start[at - 1 : at] != b"r":
+            return self._items
+        at += 1
+        if len(start) < at or end > _after(start[:at]):
+            return list(self.views.values())
+        views = self._rows.get(kind_of(start) or "", [])
+        rows = (
+            [v for v in views if start < _after(v.stored.prefix) and end > v.stored.prefix] if views else []
+        )
+        return [*rows, *self._items] if self._state.pending else rows
+
+
+def _after(prefix: bytes) -> bytes:
+    """The end of all keys that begin with a prefix, whose last byte is below 255; of an empty one: of all."""
+    return prefix[:-1] + bytes((prefix[-1] + 1,)) if prefix else b"\xff" * 2_000
