@@ -20,11 +20,16 @@ from perdure._errors import InvalidRecord
 from perdure._names import link_id, uuid7
 from perdure._schema import KEY_LIMIT, Column, Table
 from perdure._types import Space
+from perdure.values._texts import are_plain
 
 __all__ = ["encode_batch"]
 
 _MAX_US = 253_402_300_799_999_999
 _MIN_US = -62_135_596_800_000_000
+
+#: Value texts that are looked at together: so many that the cost of a look hardly shows, and so few that
+#: what is read of them stays small, and that one odd text among them costs little.
+_TOGETHER = 64
 
 _from_json = msgspec.json.Decoder().decode
 
@@ -144,18 +149,27 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _check_text(where: str, column: Column, array: pa.Array) -> None:
-    if pc.any(pc.match_substring(array, "\0")).as_py():
+    if _has_zero_byte(array) and pc.any(pc.match_substring(array, "\0")).as_py():
         raise InvalidRecord(f"{where} holds a NUL character; put such text into a value field")
-    if column.limit is not None:
-        longest = pc.max(pc.binary_length(array)).as_py() or 0
-        if longest > column.limit:
-            raise InvalidRecord(f"{where} has {longest} UTF-8 bytes; at most {column.limit} are allowed")
-    if column.required and pc.any(pc.equal(pc.binary_length(array), 0)).as_py():
+    ends = pc.min_max(pc.binary_length(array)).as_py()
+    if column.limit is not None and (longest := ends["max"] or 0) > column.limit:
+        raise InvalidRecord(f"{where} has {longest} UTF-8 bytes; at most {column.limit} are allowed")
+    if column.required and ends["min"] == 0:
         raise InvalidRecord(f"{where} is empty; it must name something")
     if where == "skills.trigger":
         for pattern in array.unique().to_pylist():
             if pattern is not None:
                 compile_trigger(pattern)
+
+
+def _has_zero_byte(array: pa.Array) -> bool:
+    """Whether the bytes of all texts, taken at once, have a zero among them; those under a null count too."""
+    _, offsets, data = array.buffers()
+    if not len(array) or data is None or not data.size:
+        return False
+    ends = np.frombuffer(offsets, np.int32, len(array) + 1, array.offset * 4)
+    used = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
+    return bool(used.size and not used.min())
 
 
 def _tags(where: str, column: Column, array: pa.Array) -> pa.Array:
@@ -164,22 +178,41 @@ def _tags(where: str, column: Column, array: pa.Array) -> pa.Array:
         raise InvalidRecord(f"{where} holds a null; leave it out")
     limit = KEY_LIMIT if column.references else column.limit
     _check_text(where, Column(column.name, "text", required=True, limit=limit), flat)
-    lists = array.to_pylist()
-    if any(item and len(set(item)) != len(item) for item in lists):
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy().astype(np.int64)
+    # One number for each list and text: where two are equal, a list holds a text twice.
+    encoded = flat.dictionary_encode()
+    numbers = np.repeat(np.arange(len(array)), lengths) * len(encoded.dictionary) + encoded.indices.to_numpy()
+    numbers.sort()
+    if (numbers[1:] == numbers[:-1]).any():
         raise InvalidRecord(f"{where} holds a duplicate; each text may occur once")
-    return pa.array([item or () for item in lists], array.type) if array.null_count else array
+    if not array.null_count:
+        return array
+    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), flat, type=array.type)
 
 
 def _values(where: str, array: pa.Array) -> pa.Array:
     """Canonical value texts; most are so already, and then the column is kept as it is."""
-    texts = array.to_pylist()
-    canonical = [_canonical(where, text) for text in texts]
-    return array if canonical == texts else pa.array(canonical, pa.string())
+    if array.null_count:
+        array = pc.fill_null(array, "null")
+    if len(array) and pc.all(pc.equal(array, array[0])).as_py():
+        given = array[0].as_py()
+        text = _canonical(where, given)
+        return array if text == given else pa.array([text] * len(array), pa.string())
+    parts = []
+    kept = True
+    for start in range(0, len(array), _TOGETHER):
+        part = array.slice(start, _TOGETHER)
+        texts = part.to_pylist()
+        if not are_plain(texts):
+            canonical = [_canonical(where, text) for text in texts]
+            if canonical != texts:
+                part, kept = pa.array(canonical, pa.string()), False
+        parts.append(part)
+    return array if kept else pa.concat_arrays(parts)
 
 
-def _canonical(where: str, text: str | None) -> str:
-    if text is None or text == "null":
-        return "null"
+def _canonical(where: str, text: str) -> str:
     try:
         values.decode(text)  # accepts canonical text only
     except InvalidRecord:

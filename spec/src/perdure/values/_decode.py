@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path, WindowsPath
@@ -14,7 +13,14 @@ import numpy as np
 from perdure._errors import InvalidRecord
 from perdure.values._encode import encode
 from perdure.values._leaves import BAD, LEAF_TAGS, LEAVES, Json, unbase64
-from perdure.values._limits import DEFAULT_LIMITS, Limits, check_bounds, on_fresh_stack, too_deep
+from perdure.values._limits import (
+    DEFAULT_LIMITS,
+    Limits,
+    check_bounds,
+    has_long_number,
+    on_fresh_stack,
+    too_deep,
+)
 from perdure.values._numpy import array_of, memory_order, parse_dtype, scalar_of, shape_of
 from perdure.values._opaque import Opaque
 
@@ -23,9 +29,6 @@ __all__ = ["decode", "is_plain"]
 _from_json = msgspec.json.Decoder().decode
 _to_json = msgspec.json.Encoder().encode
 
-
-#: Digits that an integer beyond int64 has at least.
-_LONG = re.compile(r"[0-9]{19}")
 
 #: How a path of another platform begins, which is read as a pure path and so is written otherwise here.
 _FOREIGN = '{"$path":["%s",' % ("PosixPath" if isinstance(Path(), WindowsPath) else "WindowsPath")
@@ -61,7 +64,8 @@ def decode(text: str, *, limits: Limits = DEFAULT_LIMITS, trusted: bool = False)
                 if len(text) > 2 * limits.max_depth or limits is not DEFAULT_LIMITS:
                     check_bounds(text, limits, tagged=False)
                 tree = _from_json(text)
-                if _to_json(tree) != text.encode() or _LONG.search(text):
+                data = text.encode()
+                if _to_json(tree) != data or has_long_number(data):
                     return _decode(text, limits, trusted)
                 return tree
             return _from_json(text)
@@ -81,14 +85,15 @@ def _decode(text: str, limits: Limits, trusted: bool) -> object:
     check_bounds(text, limits, tagged=tagged)
     try:
         tree = _from_json(text)
-        if _to_json(tree) != text.encode():
+        data = text.encode()
+        if _to_json(tree) != data:
             raise InvalidRecord(
                 "the value's text is not canonical JSON (duplicate keys, spaces, or numbers and escapes in "
                 "another spelling): read it with a JSON parser and store the result with `encode`"
             )
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise _malformed(text, error) from error
-    if _LONG.search(text):
+    if has_long_number(data):
         _check_integers(tree)
     # in text without tags, `$` keys can only follow a comma, where canonical text has strings of a list
     if not tagged and ',"$' not in text:

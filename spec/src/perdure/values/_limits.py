@@ -16,6 +16,7 @@ __all__ = [
     "Limits",
     "check_bounds",
     "check_nodes",
+    "has_long_number",
     "on_fresh_stack",
     "too_deep",
 ]
@@ -31,6 +32,11 @@ _LEVELS_PER_CONTAINER, _LEVELS_EXTRA = 3, 24
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 _ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+#: Digits that an integer beyond int64 has at least, and what makes all digits alike: a plain search for a
+#: run of one byte is many times faster than a regular expression, which starts anew at every digit.
+_LONG = b"0" * 19
+_ONE_DIGIT = bytes.maketrans(b"123456789", b"000000000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,11 @@ def check_nodes(data: bytes, limits: Limits) -> None:
             f"the value has {nodes:,} parts; the limit is {limits.max_nodes:,}: split it over several rows",
             nodes=nodes,
         )
+
+
+def has_long_number(data: bytes) -> bool:
+    """Whether a text has so many digits in a row that it may hold an integer beyond int64."""
+    return _LONG in data.translate(_ONE_DIGIT)
 
 
 def _deeper_than(data: bytes, levels: int) -> bool:
