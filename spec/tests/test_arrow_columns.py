@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from perdure import InvalidRecord
 from perdure._arrow_intake import _canonical, encode_batch
@@ -145,6 +145,8 @@ def tags_expected(lists: list[list[str | None] | None]) -> list[list[str]] | Non
     st.sampled_from(LAYOUTS[:3]),
     st.integers(0, 2),
 )
+@example([["a", "b"], ["a"], None, ["b", "a"]], pa.list_, pa.string(), 1)
+@example([["a", "b", "c", "a"]], pa.list_, pa.string(), 1)
 def test_tags(lists: list[Any], kind: Any, layout: pa.DataType, before: int) -> None:
     array = pa.array([*[["x", "x"]] * before, *lists, ["y", "y"]], kind(layout)).slice(before, len(lists))
     expected = tags_expected(lists)
@@ -172,5 +174,7 @@ def test_only_the_texts_of_a_slice_count(start: int, hint: str) -> None:
     assert taken(id=around.slice(3, 1))["id"].to_pylist() == ["é" * 256]
     with pytest.raises(InvalidRecord, match=hint):
         taken(id=around.slice(start, 2))
+    with pytest.raises(InvalidRecord, match="NUL"):
+        taken(text=pa.array(["a", "b", "x\0"]).slice(2))
     with pytest.raises(InvalidRecord, match="512 are allowed"):
         taken(id=pa.array([None, "a", "é" * 257]).slice(1))

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from perdure import InvalidRecord
 from perdure.values import decode, encode, is_plain
@@ -154,5 +154,8 @@ def test_much_text_is_left_to_a_look_at_each() -> None:
 
 
 @given(st.text("0123456789-. ", max_size=60))
+@example("123456789012345678")
+@example("-1234567890123456789")
+@example("0.1234567890123456789e1")
 def test_a_long_number_is_a_run_of_19_digits(text: str) -> None:
     assert has_long_number(text.encode()) == (re.search("[0-9]{19}", text) is not None)
