@@ -4,7 +4,7 @@ from perdure.kit._apply import Heads, Write, apply, owner_id, owner_key
 from perdure.kit._arguments import check_of, check_space, checked
 from perdure.kit._arrow import batch_of, project, rows_of
 from perdure.kit._backend import KitBackend
-from perdure.kit._batches import check_chunk
+from perdure.kit._batches import check_batch, check_chunk, check_operation, check_rows
 from perdure.kit._checking import known_table
 from perdure.kit._events import check_events
 from perdure.kit._hash import CHUNK_SIZE, chunk_digest, row_hash
@@ -20,13 +20,14 @@ from perdure.kit._search import Searcher
 from perdure.kit._shared import Lease, Shared
 from perdure.kit._sorted import SortedKeys
 from perdure.kit._storage import Storage
-from perdure.kit._writing import Writer
+from perdure.kit._writing import BranchRows, Writer
 
 __all__ = [
     "CHUNK_SIZE",
     "CODES",
     "NUMPY_DTYPE",
     "SLOT",
+    "BranchRows",
     "Heads",
     "Judge",
     "KitBackend",
@@ -43,10 +44,13 @@ __all__ = [
     "apply",
     "attempt_time",
     "batch_of",
+    "check_batch",
     "check_chunk",
     "check_events",
     "check_ingested_vector",
     "check_of",
+    "check_operation",
+    "check_rows",
     "check_space",
     "checked",
     "chunk_digest",

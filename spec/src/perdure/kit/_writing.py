@@ -22,7 +22,7 @@ from perdure.kit._reading import Reader
 from perdure.kit._rows import Rows
 from perdure.kit._storage import Storage
 
-__all__ = ["Writer", "attempt_token", "locked", "store_chunks"]
+__all__ = ["BranchRows", "Writer", "attempt_token", "locked", "store_chunks"]
 
 _UNSET = msgspec.UNSET
 _encode = msgspec.msgpack.encode
@@ -61,7 +61,7 @@ def store_chunks(storage: Storage, keys: Keys, state: State, chunks: Iterable[Ch
     return stored
 
 
-class _BranchRows:
+class BranchRows:
     """How `apply` reads the branch that is written to."""
 
     def __init__(self, rows: Rows, keys: Keys, state: State, branch: BranchState) -> None:
@@ -155,24 +155,12 @@ class Writer:
         time = max(now if request.time is None else request.time, branch.time)
         slot = Slot(branch.number, branch.seq + 1, attempt_token(state, now)).pack()
         store_chunks(self._storage, self._keys, state, request.chunks, slot[12:])
-        heads = _BranchRows(self._rows, self._keys, state, branch)
-        writes: list[tuple[str, Key]] = []
-        deleted = 0
-        for chunk in apply(request, heads, state.head.spaces, time):
-            items = []
-            for write in chunk:
-                group = self._keys.group(write.table, write.key)
-                assert group is not None  # it was read before it was written
-                if state.hidden and state.is_hidden(group):
-                    self._finish(ctx)
-                    return None  # all that is there until then goes, so the row is written after it
-                items.append((group + slot, encode_row(write.table, write.key, write.row)))
-                deleted += write.row is None
-            if self._storage.put_many(items) != len(items):
-                raise InvalidRecord(
-                    "the batch holds a key twice though it says that its keys are unique; say unique=False"
-                )
-            writes += [(write.table, write.key) for write in chunk]
+        heads = BranchRows(self._rows, self._keys, state, branch)
+        done = self._write_rows(state, request, heads, slot, time)
+        if done is None:
+            self._finish(ctx)
+            return None  # all that is there until then goes, so the row is written after it
+        writes, deleted = done
         if not writes and not request.force:
             return Committed(None, head_point(branch))
         parents = ((branch.commit,) if branch.commit else ()) + request.parents
@@ -194,6 +182,31 @@ class Writer:
         return Committed(
             commit, Point(branch.id, commit.seq, commit.id, time), len(writes) - deleted, deleted
         )
+
+    def _write_rows(
+        self, state: State, request: CommitRequest, heads: BranchRows, slot: bytes, time: int
+    ) -> tuple[list[tuple[str, Key]], int] | None:
+        """Store the row versions of a batch; what was written, and how many of them are deletions.
+
+        None: one of the rows is being purged. An engine may store some otherwise than by `put_many`.
+        """
+        writes: list[tuple[str, Key]] = []
+        deleted = 0
+        for chunk in apply(request, heads, state.head.spaces, time):
+            items = []
+            for write in chunk:
+                group = self._keys.group(write.table, write.key)
+                assert group is not None  # it was read before it was written
+                if state.hidden and state.is_hidden(group):
+                    return None
+                items.append((group + slot, encode_row(write.table, write.key, write.row)))
+                deleted += write.row is None
+            if self._storage.put_many(items) != len(items):
+                raise InvalidRecord(
+                    "the batch holds a key twice though it says that its keys are unique; say unique=False"
+                )
+            writes += [(write.table, write.key) for write in chunk]
+        return writes, deleted
 
     def _publish(
         self,
