@@ -66,7 +66,11 @@ def push(table: Table, where: Filter | None) -> Pushed:
 
 
 def order_by(table: Table, order: Sequence[OrderTerm]) -> list[ColumnOrdering] | None:
-    """What a scan needs to give rows in the order of `sort_key`, or None where a scan cannot give it."""
+    """What a scan needs to give rows in the order of `sort_key`, or None where a scan cannot give it.
+
+    Scan with row ids or with the ordered columns, else a scan without a filter is refused; and never with
+    a limit of 0, which ends in a panic.
+    """
     from lance.dataset import ColumnOrdering  # noqa: PLC0415 - takes half a second and 100 MB
 
     if any(table.by_name[term.column].kind not in _ORDERED for term in order):
