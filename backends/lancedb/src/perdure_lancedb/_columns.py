@@ -154,6 +154,10 @@ class Rows:
         cells = batch_of(self.stored, [blank if row is None else row for row in rows])
         return pa.Table.from_arrays([*columns, *self._typed(cells.columns)], schema=self.schema)
 
+    def typed(self, versions: Sequence[pa.Array], cells: pa.RecordBatch) -> pa.Table:
+        """Versions and their cells, as rows have them, as the table has them."""
+        return pa.Table.from_arrays([*versions, *self._typed(cells.columns)], schema=self.schema)
+
     @cached_property
     def stored(self) -> pa.Schema:
         """The columns of the contract as rows have them."""

@@ -8,7 +8,20 @@ from typing import TypeVar
 import msgspec
 from perdure import CorruptStore, IncompatibleStore
 
-__all__ = ["FORMAT", "MARK", "Base", "Entry", "Fence", "State", "Stored", "pack", "unpack"]
+__all__ = [
+    "FORMAT",
+    "MARK",
+    "Base",
+    "Entry",
+    "Fence",
+    "Segment",
+    "State",
+    "Stored",
+    "began",
+    "checksum",
+    "pack",
+    "unpack",
+]
 
 #: The version of the stored form; a store of a later one is refused.
 FORMAT = 2
@@ -19,6 +32,33 @@ MARK = 8
 _DIGEST = 16
 
 
+class Segment(msgspec.Struct, frozen=True, array_like=True):
+    """Many versions of rows that one commit wrote, as columns in an object of their own.
+
+    No version of these rows was in the store before.
+
+    Attributes:
+        name: The object's; it ends with the token of the attempt.
+        kind: The contract's table.
+        prefix: What all the rows' keys begin with.
+        values: Of vectors: their precision, and their dimension.
+        size: Bytes of the object.
+        digest: Its checksum.
+    """
+
+    name: str
+    kind: str
+    prefix: bytes
+    values: tuple[str, int] | None
+    size: int
+    digest: bytes
+
+
+def began(name: str) -> int:
+    """When the attempt began that wrote a segment of that name, in microseconds since the epoch."""
+    return int(name.rpartition("/")[2].partition("-")[0], 16) >> 40
+
+
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """One step of the store, which is made by creating the next object of the log.
 
@@ -26,11 +66,15 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         token: Unlike that of any other entry, so that a writer in doubt knows its own.
         puts: Keys and their values.
         deletes: Keys that go.
+        segments: More rows of the commit that the entry makes.
+        void: Segments of attempts that began up to then may be removed unless an entry names them already.
     """
 
     token: bytes
     puts: list[tuple[bytes, bytes]]
     deletes: list[bytes]
+    segments: list[Segment] = []
+    void: int = 0
 
 
 class Fence(msgspec.Struct, frozen=True, array_like=True):
@@ -89,12 +133,14 @@ class State(msgspec.Struct, frozen=True):
         cells: The few objects that every commit replaces: heads, and the beats of maintenances.
         tables: LanceDB's tables, by their names.
         pending: How many versions of rows lie among the other objects, since their attempts were not committed.
+        void: As an entry's: the latest of all.
     """
 
     newest: int = 0
     cells: dict[bytes, bytes] = {}
     tables: dict[str, Stored] = {}
     pending: int = 0
+    void: int = 0
 
 
 _T = TypeVar("_T")
@@ -104,10 +150,15 @@ for _kind in (Entry, Base, State):
     msgspec.msgpack.Decoder(_kind)
 
 
+def checksum(data: bytes | memoryview) -> bytes:
+    """The checksum of an object."""
+    return blake2b(data, digest_size=_DIGEST).digest()
+
+
 def pack(item: Entry | Base | State) -> bytes:
     """An object's bytes: a checksum, then MessagePack."""
     body = msgspec.msgpack.encode(item)
-    return blake2b(body, digest_size=_DIGEST).digest() + body
+    return checksum(body) + body
 
 
 def unpack(data: bytes, kind: type[_T], name: str) -> _T:
@@ -118,7 +169,7 @@ def unpack(data: bytes, kind: type[_T], name: str) -> _T:
         IncompatibleStore: A later version wrote it.
     """
     body = memoryview(data)[_DIGEST:]
-    if blake2b(body, digest_size=_DIGEST).digest() != data[:_DIGEST]:
+    if checksum(body) != data[:_DIGEST]:
         raise CorruptStore(f"{name} is damaged: its checksum does not match; restore the store from a backup")
     try:
         found = msgspec.msgpack.decode(body, type=kind)

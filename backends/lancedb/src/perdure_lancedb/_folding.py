@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from perdure import Space
+from perdure.kit import SLOT
 
 from perdure_lancedb._columns import OPEN, Rows, key_of, kind_of, of_rows
-from perdure_lancedb._entries import Fence, State, Stored
+from perdure_lancedb._entries import Fence, Segment, State, Stored
 from perdure_lancedb._objects import Objects
+from perdure_lancedb._segments import Loaded
 from perdure_lancedb._sql import pieces
 from perdure_lancedb._steps import Steps
 from perdure_lancedb._tables import BYTES, NUMBER, Tables, View, layout_of
@@ -47,6 +50,7 @@ class _Share:
     stored: Stored
     puts: list[Item] = field(default_factory=list)
     deletes: list[bytes] = field(default_factory=list)
+    segments: list[Loaded] = field(default_factory=list)
 
 
 class _Shares:
@@ -73,14 +77,18 @@ class _Shares:
             self._found[prefix] = self._rows(kind, prefix)
         return self._found[prefix] or self.items()
 
+    def of_segment(self, segment: Segment) -> _Share:
+        """That of the table in which the rows of a segment belong."""
+        return self._table(segment.kind, segment.prefix, segment.values)
+
     def _rows(self, kind: str, prefix: bytes) -> _Share | None:
-        values = None
-        if kind == "vectors":
-            namespace, _, rest = prefix.partition(b"\0")
-            space = self._judge.space(namespace, rest[2:-1].decode())
-            if space is None:
-                return None
-            values = (space.dtype, space.dim)
+        if kind != "vectors":
+            return self._table(kind, prefix, None)
+        namespace, _, rest = prefix.partition(b"\0")
+        space = self._judge.space(namespace, rest[2:-1].decode())
+        return None if space is None else self._table(kind, prefix, (space.dtype, space.dim))
+
+    def _table(self, kind: str, prefix: bytes, values: tuple[str, int] | None) -> _Share:
         wanted = (kind, prefix if values else b"", values)
         for share in self.by_name.values():
             if (share.stored.kind, share.stored.prefix, share.stored.values) == wanted:
@@ -94,7 +102,12 @@ class _Shares:
 
 
 def fold(
-    objects: Objects, state: State, puts: Iterable[Item], deletes: Iterable[bytes], judge: Judge
+    objects: Objects,
+    state: State,
+    puts: Iterable[Item],
+    deletes: Iterable[bytes],
+    judge: Judge,
+    segments: Iterable[Loaded] = (),
 ) -> tuple[dict[str, Stored], int]:
     """Write items, whose keys are in no table but where `deletes` has them, and delete others.
 
@@ -103,6 +116,7 @@ def fold(
         state: What they are at.
         puts: Keys and values.
         deletes: Keys to delete first; some may not be there.
+        segments: More versions of rows, all of them committed.
         judge: Tells committed versions of rows from others, which lie among the other objects.
 
     Returns:
@@ -126,9 +140,11 @@ def fold(
             home = share.stored.kind == (kind or "") and key.startswith(share.stored.prefix)
             if home or (not share.stored.kind and state.pending):
                 share.deletes.append(key)
+    for loaded in segments:
+        shares.of_segment(loaded.segment).segments.append(loaded)
     kept: dict[str, Stored] = {}
     for share in shares.by_name.values():
-        stored = _folded(objects, share) if share.puts or share.deletes else share.stored
+        stored = _folded(objects, share) if share.puts or share.deletes or share.segments else share.stored
         if stored is not None:
             kept[share.name] = stored
     return kept, pending
@@ -153,37 +169,86 @@ def _settle(tables: Tables, shares: _Shares, gone: set[bytes]) -> int:
 def _folded(objects: Objects, share: _Share) -> Stored | None:
     """One table with its share; None: nothing is left in it."""
     stored, place = share.stored, objects.table(share.name)
-    if not stored.version and not share.puts:
+    if not (stored.version or share.puts or share.segments):
         return None
     layout = layout_of(stored)
     steps = Steps(place, stored.version)
-    added = layout.table(sorted(share.puts))
-    if isinstance(layout, Rows) and share.puts:
+    puts = sorted(share.puts)
+    added = layout.table(puts)
+    if isinstance(layout, Rows) and puts:
+        joined = _joined(puts, share)
+        added = pa.concat_tables([added, *(rows for _, rows in joined)])
+        keys = [*(key for key, _ in puts), *(key for some, _ in joined for key in some)]
         view = View(place, stored) if stored.version else None
-        added, superseded = _closed(layout, view, added, share)
+        added, superseded = _closed(layout, view, added, keys, share)
         share.deletes += superseded
     if stored.version:
         for some in pieces(share.deletes):
             steps.delete(layout.among(some))
-    if len(added):
-        steps.append(added)
-    if not steps.open().count_rows():
+    sizes = [(layout.place(key), len(value)) for key, value in puts]
+    steps.append(_all(added, share, puts, sizes), layout.schema)
+    if not steps.version or not steps.open().count_rows():
         return None
     steps.tidy(layout.indexed)
     now = Stored(stored.kind, stored.prefix, stored.values, steps.version, stored.fences)
-    sizes = [(layout.place(key), len(value)) for key, value in share.puts]
     return _with_fences(now, _fenced(View(place, now), stored.fences, sizes))
+
+
+def _joined(puts: Sequence[Item], share: _Share) -> list[tuple[list[bytes], pa.Table]]:
+    """The versions in segments of rows that were written again since, and their keys."""
+    again = _row_keys(puts)
+    found = []
+    for loaded in share.segments:
+        rows = _without(loaded, share.deletes)
+        rows = rows.filter(pc.is_in(rows["row_key"], again))
+        if len(rows):
+            slots = zip(
+                *(rows[name].to_pylist() for name in ("row_key", "branch", "seq", "token")), strict=True
+            )
+            found.append(([key_of(*slot) for slot in slots], rows))
+    return found
+
+
+def _row_keys(items: Sequence[Item]) -> pa.Array:
+    return pa.array({key[:-SLOT] for key, _ in items}, pa.large_binary())
+
+
+def _without(loaded: Loaded, deletes: Iterable[bytes]) -> pa.Table:
+    """The versions of a segment that were not deleted since."""
+    token = loaded.table["token"][0].as_py()
+    gone = [key[:-SLOT] for key in deletes if key[-12:] == token]
+    if not gone:
+        return loaded.table
+    return loaded.table.filter(
+        pc.invert(pc.is_in(loaded.table["row_key"], pa.array(gone, pa.large_binary())))
+    )
+
+
+def _all(
+    added: pa.Table, share: _Share, puts: Sequence[Item], sizes: list[tuple[bytes, int]]
+) -> Iterator[pa.RecordBatch]:
+    """All that a fold appends, segment by segment; adds the places and sizes of what comes from segments."""
+    yield from added.to_batches()
+    again = _row_keys(puts)
+    for loaded in share.segments:
+        rows = _without(loaded, share.deletes)
+        sizes += zip(rows["row_key"].to_pylist(), rows["size"].to_pylist(), strict=True)
+        rows = rows.filter(pc.invert(pc.is_in(rows["row_key"], again)))
+        yield from rows.to_batches()
+        loaded.drop()
 
 
 def _with_fences(stored: Stored, fences: list[Fence]) -> Stored:
     return Stored(stored.kind, stored.prefix, stored.values, stored.version, fences)
 
 
-def _closed(layout: Rows, view: View | None, added: pa.Table, share: _Share) -> tuple[pa.Table, list[bytes]]:
+def _closed(
+    layout: Rows, view: View | None, added: pa.Table, keys: Sequence[bytes], share: _Share
+) -> tuple[pa.Table, list[bytes]]:
     """The new versions with `ended` as it is, and with those old ones that they end; and the keys of the latter."""
     lines: dict[tuple[bytes, int], list[_Version]] = {}
     slots = zip(*(added[name].to_pylist() for name in ("row_key", "branch", "seq")), strict=True)
-    for (row_key, branch, seq), (key, _) in zip(slots, sorted(share.puts), strict=True):
+    for (row_key, branch, seq), key in zip(slots, keys, strict=True):
         lines.setdefault((row_key, branch), []).append((seq, key))
     old = {} if view is None else _present(view, lines, set(share.deletes))
     ended: dict[bytes, int] = {}
@@ -192,7 +257,7 @@ def _closed(layout: Rows, view: View | None, added: pa.Table, share: _Share) -> 
         for (_, key), (following, _) in pairwise([*versions, (OPEN, b"")]):
             if old.get(key, 0) != following:
                 ended[key] = following
-    ends = pa.array([ended[key] for key, _ in sorted(share.puts)], pa.int64())
+    ends = pa.array([ended[key] for key in keys], pa.int64())
     place = added.schema.get_field_index("ended")
     added = added.set_column(place, added.schema.field(place), ends)
     superseded = [key for key in old if key in ended]

@@ -6,8 +6,9 @@ from importlib.metadata import version
 from typing import Literal
 
 from perdure import SPEC_VERSION, Description, Support, check_name
-from perdure.kit import KitBackend, Lease, Shared
+from perdure.kit import Lease, Shared
 
+from perdure_lancedb._backend import LanceBackend
 from perdure_lancedb._local import LocalObjects
 from perdure_lancedb._options import BUCKET_OPTIONS, OPTIONS, Options, parse_url
 from perdure_lancedb._storage import LanceStorage
@@ -55,7 +56,7 @@ class LancePlugin:
             template="" if self._remote else "lancedb:///{tmp}/{unique}",
         )
 
-    def open(self, url: str, namespace: str, mode: Literal["r", "rw"]) -> KitBackend:
+    def open(self, url: str, namespace: str, mode: Literal["r", "rw"]) -> LanceBackend:
         """Open a store, made where it is missing and `mode` is "rw".
 
         Raises:
@@ -68,7 +69,7 @@ class LancePlugin:
         options = parse_url(url, mode)
         check_name(namespace, "namespace")
         storage = LanceStorage(_lease(options))
-        return KitBackend(
+        return LanceBackend(
             storage, namespace, mode="r" if options.read_only else "rw", capabilities=_CAPABILITIES
         )
 

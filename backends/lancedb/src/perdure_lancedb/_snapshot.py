@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from perdure.kit import SLOT
 
-from perdure_lancedb._sql import literal
+from perdure_lancedb._columns import of_rows
+from perdure_lancedb._segments import Loaded
+from perdure_lancedb._sql import literal, pieces
 from perdure_lancedb._tables import Tables, View
 
-__all__ = ["Snapshot"]
+__all__ = ["Snapshot", "written"]
+
+#: Times as many rows in the table as are asked for, up to which to read all row keys is faster than to look each up.
+_FEW = 50
 
 
 class Snapshot:
@@ -42,3 +49,38 @@ class Snapshot:
             return ""
         end = self.prefix[:-1] + bytes((self.prefix[-1] + 1,))
         return f"row_key >= {literal(self.prefix)} AND row_key < {literal(end)}"
+
+
+def written(
+    prefix: bytes,
+    row_keys: pa.Array,
+    held: set[bytes],
+    segments: Iterable[Loaded],
+    tables: Tables,
+    *,
+    pending: bool,
+) -> pa.Array:
+    """Of which rows under a prefix there are versions.
+
+    Args:
+        prefix: What all their keys begin with.
+        row_keys: Of the rows asked for.
+        held: Row keys of versions that came since the fold.
+        segments: More of these.
+        tables: What was folded.
+        pending: Whether some of it may lie among other objects.
+    """
+    if pending:
+        held = held | {key[:-SLOT] for key, _ in tables.loose(prefix)}
+    found = pc.is_in(row_keys, pa.array(held, pa.large_binary()))
+    for loaded in segments:
+        found = pc.or_(found, pc.is_in(row_keys, loaded.table["row_key"].combine_chunks()))
+    view = tables.of_row(prefix)
+    if view is None:
+        return found
+    if view.dataset.count_rows() > _FEW * len(row_keys):
+        asked = (view.scan(["row_key"], of_rows(some)) for some in pieces(row_keys.to_pylist()))
+        there = pa.concat_tables(asked)["row_key"]
+    else:
+        there = view.scan(["row_key"])["row_key"]
+    return pc.or_(found, pc.is_in(row_keys, there.combine_chunks()))

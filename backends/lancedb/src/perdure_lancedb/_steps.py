@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import lance
@@ -76,14 +77,18 @@ class Steps:
         if dataset.version != self.version:  # some were there
             self._check(dataset.version)
 
-    def append(self, table: pa.Table) -> None:
-        """Add rows; make the table where there is none."""
+    def append(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
+        """Add rows, if there are any; make the table where there is none."""
+        first = next((batch for batch in batches if batch.num_rows), None)
+        if first is None:
+            return
+        rows = pa.RecordBatchReader.from_batches(schema, chain([first], batches))
         with _alone():
             if self.version:
-                done = lance.write_dataset(table, self.open(), mode="append", storage_options=self._options)
+                done = lance.write_dataset(rows, self.open(), mode="append", storage_options=self._options)
                 self._check(done.version)
             else:
-                done = lance.write_dataset(table, self._uri, mode="create", storage_options=self._options)
+                done = lance.write_dataset(rows, self._uri, mode="create", storage_options=self._options)
                 self.version = done.version
 
     def compact(self, **how: Any) -> None:

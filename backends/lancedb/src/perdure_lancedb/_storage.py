@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from perdure.kit import Lease, Storage, is_cell
@@ -10,6 +12,9 @@ from perdure.kit import Lease, Storage, is_cell
 from perdure_lancedb._store import Store
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from perdure_lancedb._segments import Loaded
     from perdure_lancedb._snapshot import Snapshot
 
 __all__ = ["LanceStorage"]
@@ -22,6 +27,7 @@ class LanceStorage(Storage):
 
     def __init__(self, lease: Lease[Store]) -> None:
         self._lease = lease
+        self._carried = threading.local()
 
     def get(self, key: bytes) -> bytes | None:
         """The value under a key; of a head, the newest of all processes."""
@@ -78,8 +84,40 @@ class LanceStorage(Storage):
 
     def compare_and_swap(self, key: bytes, old: bytes | None, new: bytes) -> bool:
         """Put a value if the present one is `old`, together with all that was put before."""
+        segments = getattr(self._carried, "segments", ()) if key.endswith(b"\0h") else ()
         with self._lease.use() as store:
-            return store.swap(key, old, new)
+            return store.swap(key, old, new, segments)
+
+    @contextmanager
+    def carrying(self, segments: Sequence[Loaded]) -> Iterator[None]:
+        """See that the next head that this thread puts makes a commit of these segments too."""
+        self._carried.segments = segments
+        try:
+            yield
+        finally:
+            self._carried.segments = ()
+
+    def is_void(self, token: bytes) -> bool:
+        """As `Store.is_void` says."""
+        with self._lease.use() as store:
+            return store.is_void(token)
+
+    def written(self, prefix: bytes, row_keys: pa.Array) -> pa.Array:
+        """As `Store.written` says."""
+        with self._lease.use() as store:
+            return store.written(prefix, row_keys)
+
+    def save_segment(
+        self, number: int, prefix: bytes, values: tuple[str, int] | None, kind: str, table: pa.Table
+    ) -> Loaded:
+        """As `Store.save_segment` says."""
+        with self._lease.use() as store:
+            return store.save_segment(number, prefix, values, kind, table)
+
+    def drop_segments(self, segments: Sequence[Loaded]) -> None:
+        """As `Store.drop_segments` says."""
+        with self._lease.use() as store:
+            store.drop_segments(segments)
 
     def reclaim(self) -> None:
         """Rewrite the table without what was deleted."""

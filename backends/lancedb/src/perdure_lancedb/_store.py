@@ -20,11 +20,14 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from perdure import Busy, CorruptStore, PerdureError, PermissionDenied, StorageError, Unavailable
 from perdure.kit import SLOT, Judge, SortedKeys, Storage, attempt_time, is_cell
 
-from perdure_lancedb._entries import FORMAT, MARK, Base, Entry, State, Stored, pack, unpack
+from perdure_lancedb._entries import FORMAT, MARK, Base, Entry, Segment, State, Stored, began, pack, unpack
 from perdure_lancedb._errors import translated
 from perdure_lancedb._objects import Objects
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from perdure_lancedb._segments import Loaded
     from perdure_lancedb._snapshot import Snapshot
     from perdure_lancedb._tables import Tables
 
@@ -42,7 +45,7 @@ _TRIES = 5
 #: Entries that are read at once.
 _AHEAD = 32
 
-_LOG, _BASE, _STATE, _FOLD = "log", "base", "state", "fold"
+_LOG, _BASE, _STATE, _FOLD, _SEGMENTS = "log", "base", "state", "fold", "seg"
 
 _T = TypeVar("_T")
 
@@ -99,6 +102,8 @@ class Store:
         self._bytes = 0
         self._rest = 0  # items to wait for before another fold is tried
         self.__dict__.pop("_tables", None)
+        self._segments: list[Loaded] = []
+        self._void = state.void
         for key, value in (*state.cells.items(), *self._waiting.items()):
             self._set(key, value)
 
@@ -144,19 +149,29 @@ class Store:
         for name, data in zip(names, found, strict=True):
             if data is None:
                 return False
-            self._apply(unpack(data, Entry, name))
+            entry = unpack(data, Entry, name)
+            self._apply(entry, [self._loaded(segment) for segment in entry.segments])
         return True
+
+    def _loaded(self, segment: Segment) -> Loaded:
+        from perdure_lancedb._segments import Loaded  # noqa: PLC0415 - as the tables do
+
+        return Loaded(self._objects, segment)
 
     def _is_last(self) -> bool:
         """Whether no process has made another base since."""
         return self._objects.read(_numbered(_BASE, self._base + 1)) is None
 
-    def _apply(self, entry: Entry) -> None:
+    def _apply(self, entry: Entry, segments: Iterable[Loaded]) -> None:
         for key in entry.deletes:
             self._set(key, None)
         for key, value in entry.puts:
             self._set(key, value)
             self._logged(key)
+        for loaded in segments:
+            self._segments.append(loaded)
+            self._bytes += loaded.segment.size
+        self._void = max(self._void, entry.void)
         self._marks += entry.token[:MARK]
         self._tail += 1
 
@@ -166,18 +181,25 @@ class Store:
         if value is not None:
             self._waiting_bytes -= len(key) + len(value)
 
-    def _append(self, puts: list[tuple[bytes, bytes]], deletes: list[bytes]) -> bool:
+    def _append(
+        self,
+        puts: list[tuple[bytes, bytes]],
+        deletes: list[bytes],
+        segments: Sequence[Loaded] = (),
+        void: int = 0,
+    ) -> bool:
         """Log a change on top of all that is known; False where another writer was first."""
         if self._read_only:
             raise PermissionDenied("the store is open read-only; open it with mode='rw' to write")
-        entry = Entry(os.urandom(16), [*self._waiting.items(), *puts], deletes)
+        named = [loaded.segment for loaded in segments]
+        entry = Entry(os.urandom(16), [*self._waiting.items(), *puts], deletes, named, void)
         name = _numbered(_LOG, self._tail + 1)
         if not self._objects.create(name, pack(entry)):
             return False
         if not self._stands(entry.token):
             self._objects.remove([name])  # the number was free again: nobody takes it for an entry
             return False
-        self._apply(entry)
+        self._apply(entry, segments)
         return True
 
     def _stands(self, token: bytes) -> bool:
@@ -202,6 +224,8 @@ class Store:
 
         def read() -> list[bytes | None]:
             with self._lock:
+                for key in keys if self._segments else ():
+                    self._expand(key, key + b"\0")
                 held = self._held
                 missing = [key for key in keys if key not in held]
                 known = {key: held[key] for key in keys if key in held}
@@ -286,7 +310,18 @@ class Store:
         return self._steady(once)
 
     def _between(self, start: bytes, end: bytes) -> dict[bytes, bytes | None]:
+        self._expand(start, end)
         return {key: self._held[key] for key in self._order.first(start, end, len(self._held))}
+
+    def _expand(self, start: bytes, end: bytes) -> None:
+        """See that what segments have of a range is held one by one."""
+        for loaded in self._segments:
+            prefix = loaded.segment.prefix
+            if not loaded.expanded and start < prefix[:-1] + bytes((prefix[-1] + 1,)) and end > prefix:
+                for key, value in loaded.items():
+                    if key not in self._held:  # else it was deleted since
+                        self._set(key, value)
+                loaded.expanded = True
 
     def _steady(self, read: Callable[[], _T]) -> _T:
         """What `read` returns, read again where another process has folded and the table's old files are gone."""
@@ -340,18 +375,55 @@ class Store:
             self.catch_up()
         self._fold_if_due()
 
-    def swap(self, key: bytes, old: bytes | None, new: bytes) -> bool:
-        """Put a value if the present one is `old`, with all that waits; whether it was put."""
+    def swap(self, key: bytes, old: bytes | None, new: bytes, segments: Sequence[Loaded] = ()) -> bool:
+        """Put a value if the present one is `old`, with all that waits, and with segments; whether it was put."""
         self._check()
         with self._lock:
             while True:
                 self.catch_up()
-                if self.get(key) != old:
+                if self.get(key) != old or any(loaded.began <= self._void for loaded in segments):
                     return False
-                if self._append([(key, new)], []):
+                if self._append([(key, new)], [], segments):
                     break
             self._fold_if_due()
             return True
+
+    # ------------------------------------------------------------------------------------- segments
+
+    def is_void(self, token: bytes) -> bool:
+        """Whether segments of an attempt may be removed before it is done."""
+        return int.from_bytes(token[:7], "big") <= self._void
+
+    def save_segment(
+        self, number: int, prefix: bytes, values: tuple[str, int] | None, kind: str, table: pa.Table
+    ) -> Loaded:
+        """Write versions of rows to an object, the `number`-th of its attempt, to be named by `swap`."""
+        from perdure_lancedb._segments import save  # noqa: PLC0415
+
+        self._check()
+        if self._read_only:
+            raise PermissionDenied("the store is open read-only; open it with mode='rw' to write")
+        return save(self._objects, number, prefix, values, kind, table)
+
+    def drop_segments(self, segments: Iterable[Loaded]) -> None:
+        """Remove segments that no entry will name."""
+        with suppress(PerdureError):  # the next compaction does it too
+            self._objects.remove([loaded.segment.name for loaded in segments])
+
+    def written(self, prefix: bytes, row_keys: pa.Array) -> pa.Array:
+        """Of which rows under a prefix there are versions, of any branch, committed or not."""
+        from perdure_lancedb._snapshot import written  # noqa: PLC0415
+
+        def read() -> pa.Array:
+            with self._lock:
+                end = prefix[:-1] + bytes((prefix[-1] + 1,))
+                held = {key[:-SLOT] for key in self._order.first(prefix, end, len(self._held))}
+                segments = [loaded for loaded in self._segments if not loaded.expanded]
+                tables, pending = self._tables, self._state.pending > 0
+            segments = [loaded for loaded in segments if loaded.segment.prefix == prefix]
+            return written(prefix, row_keys, held, segments, tables, pending=pending)
+
+        return self._steady(read)
 
     # -------------------------------------------------------------------------------------- folding
 
@@ -395,19 +467,23 @@ class Store:
         newest = self._state.newest
         deletes = [key for key, value in items.items() if value is None or attempt_time(key) <= newest]
         tables, pending = self._state.tables, self._state.pending
-        if items:
+        once = {key for loaded in self._segments if loaded.expanded for key in loaded.written()}
+        puts = [item for item in puts if item[0] not in once]
+        if items or self._segments:
             judge = Judge(cast(Storage, self))  # it only reads, by `get` and `range`
             try:
                 with translated(self._objects.place):
-                    tables, pending = fold(self._objects, self._state, puts, deletes, judge)
+                    tables, pending = fold(self._objects, self._state, puts, deletes, judge, self._segments)
             except Interfered:
                 return False
             except (StorageError, CorruptStore):
                 if self._is_last():
                     raise
                 return False  # files that it read went with the base before the newest
-        newest = max([newest, *(attempt_time(key) for key, _ in puts)])
-        return self._publish(State(newest, cells, tables, pending))
+        newest = max(
+            [newest, *(attempt_time(key) for key, _ in puts), *(loaded.began for loaded in self._segments)]
+        )
+        return self._publish(State(newest, cells, tables, pending, self._void))
 
     def shrink(self) -> None:
         """Leave nothing of what was deleted in any file.
@@ -421,6 +497,7 @@ class Store:
         self._check()
         with self._lock:
             for _ in range(_TRIES):
+                self._void_segments()
                 self.fold()
                 state = self._state
                 files = {name: self._objects.files(name) for name in self._objects.tables()}
@@ -429,7 +506,7 @@ class Store:
                         tables = {
                             name: shrink(self._objects, name, stored) for name, stored in state.tables.items()
                         }
-                    if self._publish(State(state.newest, state.cells, tables, state.pending)):
+                    if self._publish(State(state.newest, state.cells, tables, state.pending, self._void)):
                         # What is newer than the base may be of a fold under way; what is older counts no more.
                         self._sweep(tables)
                         self._scrap(files)
@@ -440,6 +517,17 @@ class Store:
                     if self._is_last():
                         raise
         raise Busy("other processes fold the log at the same time; try again")
+
+    def _void_segments(self) -> None:
+        """Remove segments that no entry names: nobody will make a commit of them from now on."""
+        while True:
+            self.catch_up()
+            named = {loaded.segment.name for loaded in self._segments}
+            idle = [f"{_SEGMENTS}/{name}" for name in self._objects.names(_SEGMENTS)]
+            idle = [name for name in idle if name not in named]
+            if not idle or self._append([], [], void=max(map(began, idle))):
+                self._objects.remove(idle)
+                return
 
     def _scrap(self, files: Mapping[str, list[str]]) -> None:
         """Remove those of the files that no table needs."""
@@ -453,7 +541,7 @@ class Store:
 
     def _publish(self, state: State) -> bool:
         """Make a state the next base; False where another process made one first."""
-        before = self._state.tables
+        before, segments = self._state.tables, [loaded.segment.name for loaded in self._segments]
         for name, stored in state.tables.items():
             if name not in before or before[name].version != stored.version:
                 self._objects.settle(name)
@@ -467,6 +555,7 @@ class Store:
         self._begin(number, self._tail, state)
         with suppress(PerdureError):  # it is done; what is left goes with the next one
             self._sweep(before)
+            self._objects.remove(segments)
         return True
 
     def _sweep(self, before: Mapping[str, Stored]) -> None:

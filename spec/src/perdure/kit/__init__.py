@@ -8,10 +8,11 @@ from perdure.kit._batches import check_batch, check_chunk, check_operation, chec
 from perdure.kit._checking import known_table
 from perdure.kit._events import check_events
 from perdure.kit._hash import CHUNK_SIZE, chunk_digest, row_hash
+from perdure.kit._head import State
 from perdure.kit._ingest import check_ingested_vector
 from perdure.kit._judge import Judge
 from perdure.kit._keys import CODES, SLOT, attempt_time, group_of, is_cell
-from perdure.kit._objects import decode_row, encode_row, is_tombstone
+from perdure.kit._objects import BranchState, CommitRecord, decode_row, encode_row, is_tombstone
 from perdure.kit._ranges import ShortKeys, paged
 from perdure.kit._reading import Reader
 from perdure.kit._rows import Rows
@@ -28,6 +29,8 @@ __all__ = [
     "NUMPY_DTYPE",
     "SLOT",
     "BranchRows",
+    "BranchState",
+    "CommitRecord",
     "Heads",
     "Judge",
     "KitBackend",
@@ -37,6 +40,7 @@ __all__ = [
     "Searcher",
     "Shared",
     "ShortKeys",
+    "State",
     "SortedKeys",
     "Storage",
     "Write",

@@ -47,15 +47,16 @@ class _Buffer:
         self.norms: Floats = np.empty(0)
         self.ids: list[str] = []
 
-    def add(self, ids: list[str], values: list[bytes]) -> None:
-        """Append vectors; the rows that views see never change."""
+    def add(self, ids: list[str], values: list[bytes] | Floats) -> None:
+        """Append vectors, as stored or as a matrix; the rows that views see never change."""
         need = self.used + len(ids)
         if need > len(self.data):
             size = max(need, 2 * len(self.data), 64) if self.used else need
             data, norms = np.empty((size, self.dim), self.dtype), np.empty(size)
             data[: self.used], norms[: self.used] = self.data[: self.used], self.norms[: self.used]
             self.data, self.norms = data, norms
-        block = np.frombuffer(b"".join(values), self.stored).reshape(len(ids), self.dim)
+        flat = np.frombuffer(b"".join(values), self.stored) if isinstance(values, list) else values
+        block = flat.reshape(len(ids), self.dim)
         self.data[self.used : need] = block
         wide = block.astype(np.float64)
         self.norms[self.used : need] = np.sqrt(np.einsum("ij,ij->i", wide, wide))
@@ -153,16 +154,25 @@ class Searcher:
                 buffers.pop(id(gone.buffer), None)
 
     def _read(self, state: State, point: Point, space: Space) -> _Matrix:
-        buffer, prefix = _Buffer(space), self._prefix(space)
+        buffer = _Buffer(space)
+        ids, values = self.live(state, point, space)
+        if ids:
+            buffer.add(ids, values)
+        return _Matrix(buffer, np.ones(len(ids), np.bool_), {item: place for place, item in enumerate(ids)})
+
+    def live(self, state: State, point: Point, space: Space) -> tuple[list[str], list[bytes] | Floats]:
+        """The ids of all live vectors of a space, in any order, and their numbers: as stored, or as a matrix.
+
+        An engine that keeps vectors as columns puts its own way in place of this one.
+        """
+        prefix = self._prefix(space)
         ids: list[str] = []
         values: list[bytes] = []
         for _, _, value in self._rows.scan(state, point, prefix, after(prefix)):
             row: Any = decode_row("vectors", value)
             ids.append(row[1])
             values.append(row[_VALUES])
-        if ids:
-            buffer.add(ids, values)
-        return _Matrix(buffer, np.ones(len(ids), np.bool_), {item: place for place, item in enumerate(ids)})
+        return ids, values
 
     def _carried(self, state: State, point: Point, space: Space, lineage: Lineage) -> _Matrix | None:
         """An older matrix of the same branch, brought up to the point by what commits changed since."""

@@ -1,0 +1,181 @@
+"""Commits of many rows from Arrow: the rows that are new go to a segment, column by column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+from perdure import CommitRequest, InvalidRecord, Key, PutArrow, Space, Table
+from perdure.kit import (
+    BranchRows,
+    BranchState,
+    CommitRecord,
+    State,
+    Writer,
+    check_batch,
+    check_operation,
+    check_rows,
+    encode_row,
+    rows_of,
+)
+
+from perdure_lancedb._columns import DIGEST, OPEN, Rows, values_type
+from perdure_lancedb._storage import LanceStorage
+
+if TYPE_CHECKING:
+    from perdure_lancedb._segments import Loaded
+
+__all__ = ["LanceWriter"]
+
+#: Rows of a batch from which on columns are faster.
+_MANY = 500
+
+#: Bytes of segments of one commit that stay in memory until they are folded.
+_KEPT = 64_000_000
+
+Written = list[tuple[str, Key]]
+
+
+class LanceWriter(Writer):
+    """Writes batches of Arrow as columns where nothing was known of their rows; all else as the kit does."""
+
+    _storage: LanceStorage
+    _segments: list[Loaded]
+
+    def _write_rows(
+        self, state: State, request: CommitRequest, heads: BranchRows, slot: bytes, time: int
+    ) -> tuple[Written, int] | None:
+        self._segments = []
+        put = request.operations[0] if len(request.operations) == 1 else None
+        apart = request.check_references or state.hidden or self._storage.is_void(slot[12:])
+        if not isinstance(put, PutArrow) or put.unique is not True or apart:
+            return super()._write_rows(state, request, heads, slot, time)
+        bulk = _Bulk(self._storage, state, check_operation(put), slot, time, self._keys.rows(put.table))
+        writes: Written = []
+        try:
+            for batch in put.batches:
+                rest = bulk.take(batch, writes)
+                if rest is not None:
+                    one = PutArrow(put.table, [rest], unique=True, mode=put.mode)
+                    slow = msgspec.structs.replace(request, operations=(one,))
+                    done = super()._write_rows(state, slow, heads, slot, time)
+                    assert done is not None  # nothing is hidden
+                    writes += done[0]
+            bulk.finish()
+        except BaseException:
+            self._storage.drop_segments(bulk.segments)
+            raise
+        self._segments = bulk.segments
+        return writes, 0
+
+    def _publish(
+        self, state: State, branch: BranchState, slot: bytes, record: CommitRecord, writes: Written
+    ) -> bool:
+        with self._storage.carrying(self._segments):
+            done = super()._publish(state, branch, slot, record, writes)
+        if not done:
+            self._storage.drop_segments(self._segments)
+        return done
+
+
+class _Bulk:
+    """The segments of one attempt."""
+
+    def __init__(
+        self, storage: LanceStorage, state: State, table: Table, slot: bytes, time: int, prefix: bytes
+    ) -> None:
+        self._storage = storage
+        self._spaces = state.head.spaces
+        self._table = table
+        self._slot = slot
+        self._time = pa.scalar(time, pa.int64())
+        self._prefix = prefix
+        self._keys: list[pa.Array] = []
+        self.segments: list[Loaded] = []
+
+    def take(self, batch: Any, writes: Written) -> pa.RecordBatch | None:
+        """Save the rows of a batch of which there was no version, and tell which they are; the others, if any."""
+        check_batch(self._table, batch)
+        if batch.num_rows < _MANY:
+            return batch
+        prefix, space = self._prefix, None
+        if self._table.name == "vectors":
+            space = self._space(batch)
+            if space is None:
+                return batch
+            prefix += space.name.encode() + b"\0"
+        row_keys = _row_keys(self._table, prefix, batch, given=space is not None)
+        known = self._storage.written(prefix, row_keys)
+        rest = batch.filter(known)
+        if rest.num_rows:
+            fresh = pc.invert(known)
+            batch, row_keys = batch.filter(fresh), row_keys.filter(fresh)
+        if batch.num_rows:
+            self._save(prefix, space, self._timed(batch), row_keys, writes)
+        return rest if rest.num_rows else None
+
+    def _space(self, batch: pa.RecordBatch) -> Space | None:
+        """The space of all vectors of a batch; None where they are for the kit to look at."""
+        names = pc.unique(batch["space"]).to_pylist()
+        space = self._spaces.get(names[0]) if len(names) == 1 else None
+        if space is None or space.table is not None:
+            return None
+        sizes = pc.unique(pc.binary_length(batch["values"])).to_pylist()
+        width = values_type(space.dtype, 1).value_type.bit_width // 8
+        return space if sizes == [space.dim * width] else None
+
+    def _timed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        for name in ("created_at", "updated_at"):
+            place = batch.schema.get_field_index(name)
+            filled = batch[name].fill_null(self._time.cast(batch[name].type))
+            batch = batch.set_column(place, batch.schema.field(place), filled)
+        return batch
+
+    def _save(
+        self, prefix: bytes, space: Space | None, batch: pa.RecordBatch, row_keys: pa.Array, writes: Written
+    ) -> None:
+        name, count = self._table.name, batch.num_rows
+        rows = list(rows_of(batch))
+        check_rows(self._table, rows)
+        keys = [self._table.key_of(row) for row in rows]
+        stored = [encode_row(name, key, row) for key, row in zip(keys, rows, strict=True)]
+        versions = [
+            row_keys,
+            pa.repeat(pa.scalar(int.from_bytes(self._slot[:4], "big"), pa.int64()), count),
+            pa.repeat(pa.scalar(int.from_bytes(self._slot[4:12], "big"), pa.int64()), count),
+            pa.repeat(pa.scalar(self._slot[12:], pa.binary(12)), count),
+            pa.repeat(pa.scalar(OPEN, pa.int64()), count),
+            pa.repeat(pa.scalar(False), count),
+            pa.array(map(len, stored), pa.int64(), size=count),
+            pa.array([value[:DIGEST] for value in stored], pa.binary(DIGEST)),
+        ]
+        values = None if space is None else (space.dtype, space.dim)
+        layout = Rows(name, None if values is None else values_type(*values))
+        table = layout.typed(versions, batch)
+        self.segments.append(self._storage.save_segment(len(self.segments), prefix, values, name, table))
+        if sum(loaded.segment.size for loaded in self.segments) > _KEPT:
+            self.segments[-1].drop()
+        self._keys.append(row_keys)
+        writes += [(name, key) for key in keys]
+
+    def finish(self) -> None:
+        """See that no row came twice.
+
+        Raises:
+            InvalidRecord: One did.
+        """
+        total = sum(map(len, self._keys))
+        if total and len(pc.unique(pa.chunked_array(self._keys))) != total:
+            raise InvalidRecord(
+                "the batch holds a key twice though it says that its keys are unique; say unique=False"
+            )
+
+
+def _row_keys(table: Table, prefix: bytes, batch: pa.RecordBatch, *, given: bool) -> pa.Array:
+    """The row key of each row; `given`: the prefix has the first part of the key."""
+    parts: list[Any] = []
+    for name in table.key[given:]:
+        parts += [batch[name], "\0"]
+    return pc.binary_join_element_wise(prefix.decode(), *parts, "").cast(pa.large_binary())
