@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from perdure.kit import KitBackend
 
+from perdure_lancedb._rows import LanceRows
 from perdure_lancedb._writing import LanceWriter
 
 __all__ = ["LanceBackend"]
@@ -12,4 +13,5 @@ __all__ = ["LanceBackend"]
 class LanceBackend(KitBackend):
     """Keeps the contract over a `LanceStorage`."""
 
+    rows_class = LanceRows
     writer_class = LanceWriter

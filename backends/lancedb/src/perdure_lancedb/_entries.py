@@ -9,16 +9,20 @@ import msgspec
 from perdure import CorruptStore, IncompatibleStore
 
 __all__ = [
+    "BASE",
     "FORMAT",
+    "LOG",
     "MARK",
     "Base",
     "Entry",
     "Fence",
+    "Nearest",
     "Segment",
     "State",
     "Stored",
     "began",
     "checksum",
+    "numbered",
     "pack",
     "unpack",
 ]
@@ -29,7 +33,15 @@ FORMAT = 2
 #: So many bytes of an entry's token are kept when the entry has gone.
 MARK = 8
 
+#: The folders of entries and of bases.
+LOG, BASE = "log", "base"
+
 _DIGEST = 16
+
+
+def numbered(folder: str, number: int) -> str:
+    """The name of an object that has a number."""
+    return f"{folder}/{number:016d}"
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True):
@@ -107,6 +119,26 @@ class Base(msgspec.Struct, frozen=True):
     marks: bytes
 
 
+class Nearest(msgspec.Struct, frozen=True, array_like=True):
+    """The index over the vectors of a table.
+
+    Attributes:
+        method: As the URL names it.
+        metric: The space's.
+        rows: How many there were when it was made.
+        partitions: In how many they lie.
+        probes: Of how many partitions a search sees the nearest rows well enough; 0: it is of no use.
+        breadth: How many candidates a search needs for each row that it wants.
+    """
+
+    method: str
+    metric: str
+    rows: int
+    partitions: int
+    probes: int
+    breadth: int
+
+
 class Stored(msgspec.Struct, frozen=True, array_like=True):
     """One of LanceDB's tables at a base.
 
@@ -116,6 +148,7 @@ class Stored(msgspec.Struct, frozen=True, array_like=True):
         values: Of vectors: their precision, and their dimension.
         version: The table's.
         fences: Where to cut long ranges, in order of their keys.
+        index: That of its vectors, if there is one.
     """
 
     kind: str
@@ -123,6 +156,7 @@ class Stored(msgspec.Struct, frozen=True, array_like=True):
     values: tuple[str, int] | None
     version: int
     fences: list[Fence]
+    index: Nearest | None = None
 
 
 class State(msgspec.Struct, frozen=True):

@@ -9,18 +9,22 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from perdure import Space
 from perdure.kit import SLOT
 
+from perdure_lancedb._candidates import NAME
 from perdure_lancedb._columns import OPEN, Rows, key_of, kind_of, of_rows
 from perdure_lancedb._entries import Fence, Segment, State, Stored
 from perdure_lancedb._objects import Objects
+from perdure_lancedb._options import Indexing
 from perdure_lancedb._segments import Loaded
 from perdure_lancedb._sql import pieces
 from perdure_lancedb._steps import Steps
 from perdure_lancedb._tables import BYTES, NUMBER, Tables, View, layout_of
+from perdure_lancedb._vector_index import renewed, tended
 
 __all__ = ["Judge", "fold", "shrink"]
 
@@ -108,6 +112,7 @@ def fold(
     deletes: Iterable[bytes],
     judge: Judge,
     segments: Iterable[Loaded] = (),
+    indexing: Indexing = Indexing(),
 ) -> tuple[dict[str, Stored], int]:
     """Write items, whose keys are in no table but where `deletes` has them, and delete others.
 
@@ -118,6 +123,7 @@ def fold(
         deletes: Keys to delete first; some may not be there.
         segments: More versions of rows, all of them committed.
         judge: Tells committed versions of rows from others, which lie among the other objects.
+        indexing: Which vectors get an index.
 
     Returns:
         The tables as they are then, without those in which nothing is left; and how many versions of rows lie
@@ -144,7 +150,9 @@ def fold(
         shares.of_segment(loaded.segment).segments.append(loaded)
     kept: dict[str, Stored] = {}
     for share in shares.by_name.values():
-        stored = _folded(objects, share) if share.puts or share.deletes or share.segments else share.stored
+        stored: Stored | None = share.stored
+        if share.puts or share.deletes or share.segments:
+            stored = _folded(objects, share, judge, indexing)
         if stored is not None:
             kept[share.name] = stored
     return kept, pending
@@ -166,7 +174,7 @@ def _settle(tables: Tables, shares: _Shares, gone: set[bytes]) -> int:
     return left
 
 
-def _folded(objects: Objects, share: _Share) -> Stored | None:
+def _folded(objects: Objects, share: _Share, judge: Judge, indexing: Indexing) -> Stored | None:
     """One table with its share; None: nothing is left in it."""
     stored, place = share.stored, objects.table(share.name)
     if not (stored.version or share.puts or share.segments):
@@ -190,7 +198,10 @@ def _folded(objects: Objects, share: _Share) -> Stored | None:
     if not steps.version or not steps.open().count_rows():
         return None
     steps.tidy(layout.indexed)
-    now = Stored(stored.kind, stored.prefix, stored.values, steps.version, stored.fences)
+    index = stored.index
+    if space := _space(stored, judge):
+        index = tended(steps, index, space, indexing)
+    now = msgspec.structs.replace(stored, version=steps.version, index=index)
     return _with_fences(now, _fenced(View(place, now), stored.fences, sizes))
 
 
@@ -238,8 +249,16 @@ def _all(
         loaded.drop()
 
 
+def _space(stored: Stored, judge: Judge) -> Space | None:
+    """The space whose vectors a table has."""
+    if stored.values is None:
+        return None
+    namespace, _, rest = stored.prefix.partition(b"\0")
+    return judge.space(namespace, rest[2:-1].decode())
+
+
 def _with_fences(stored: Stored, fences: list[Fence]) -> Stored:
-    return Stored(stored.kind, stored.prefix, stored.values, stored.version, fences)
+    return msgspec.structs.replace(stored, fences=fences)
 
 
 def _closed(
@@ -297,9 +316,12 @@ def shrink(objects: Objects, name: str, stored: Stored) -> Stored:
     """
     place, layout = objects.table(name), layout_of(stored)
     steps = Steps(place, stored.version)
+    if stored.index is not None:  # it has vectors of its own
+        steps.drop_index(NAME)
     steps.compact(materialize_deletions=True, materialize_deletions_threshold=0.0)
     steps.index(layout.indexed, anew=True)  # the old one has keys of what was deleted
-    now = Stored(stored.kind, stored.prefix, stored.values, steps.version, stored.fences)
+    index = stored.index and renewed(steps, stored.index)
+    now = msgspec.structs.replace(stored, version=steps.version, index=index)
     view = View(place, now)
     starts = [fence.key for fence in stored.fences]
     fences: list[Fence] = []

@@ -7,17 +7,19 @@ import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from perdure import InvalidURL, PermissionDenied
 
-__all__ = ["BUCKET_OPTIONS", "OPTIONS", "Bucket", "Options", "parse_url"]
+__all__ = ["BUCKET_OPTIONS", "OPTIONS", "Bucket", "Indexing", "Options", "parse_url"]
 
 #: URL query options → what they do.
 OPTIONS = {
     "mode": "ro opens the store read-only, rw (default) for writing",
     "fold": "items of commits after which the log is folded into the table; default 4000, on object storage 2000",
+    "index": "vectors from which a space is indexed, approximately searched; default 20000, 0 for never",
+    "method": "how it is indexed: ivf_flat (default), ivf_rq or hnsw",
 }
 
 #: Those that only a store on object storage has.
@@ -35,6 +37,19 @@ _ENDPOINT = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 #: S3's keys have up to 1024 bytes; the rest is for the names of tables and their files.
 _LONGEST_PREFIX = 700
+
+
+@dataclass(frozen=True)
+class Indexing:
+    """Which vectors get an index.
+
+    Attributes:
+        least: From how many on in one space; 0 for never.
+        method: LanceDB's way to do it.
+    """
+
+    least: int = 20_000
+    method: Literal["ivf_flat", "ivf_rq", "hnsw"] = "ivf_flat"
 
 
 @dataclass(frozen=True)
@@ -75,12 +90,14 @@ class Options:
         bucket: On object storage; None for a directory.
         read_only: Whether writing is refused.
         fold: Items of commits after which the log is folded into the table.
+        indexing: Which vectors get an index.
     """
 
     directory: Path | None
     bucket: Bucket | None
     read_only: bool
     fold: int
+    indexing: Indexing
 
     def __repr__(self) -> str:
         return f"<Options of {self.place}>"
@@ -135,6 +152,15 @@ def parse_url(url: str, mode: Literal["r", "rw"]) -> Options:
         _bucket(place, values) if remote else None,
         _choice(values, "mode", ("rw", "ro")) == "ro" or mode == "r",
         int(_number(values, "fold", 2_000 if remote else 4_000, 1, 1_000_000_000)),
+        _indexing(values),
+    )
+
+
+def _indexing(values: Mapping[str, str]) -> Indexing:
+    method = _choice(values, "method", ("ivf_flat", "ivf_rq", "hnsw"))
+    return Indexing(
+        int(_number(values, "index", Indexing.least, 0, 1_000_000_000)),
+        cast(Literal["ivf_flat", "ivf_rq", "hnsw"], method),
     )
 
 

@@ -10,6 +10,7 @@ from perdure.kit import Lease, Shared
 
 from perdure_lancedb._backend import LanceBackend
 from perdure_lancedb._local import LocalObjects
+from perdure_lancedb._objects import Objects
 from perdure_lancedb._options import BUCKET_OPTIONS, OPTIONS, Options, parse_url
 from perdure_lancedb._storage import LanceStorage
 from perdure_lancedb._store import Store
@@ -22,7 +23,7 @@ _STORES: Shared[Store] = Shared(Store.close)
 _CAPABILITIES = {
     "persistent": Support.FULL,
     "concurrent": Support.FULL,
-    "approximate": Support.MISSING,
+    "approximate": Support.FULL,
     "read_only": Support.FULL,
     "compact": Support.FULL,
     "purge": Support.FULL,
@@ -78,12 +79,16 @@ def _lease(options: Options) -> Lease[Store]:
     create = not options.read_only
     if options.directory is not None:
         objects = LocalObjects(options.directory, create=create)
-        identity = (options.identity, options.read_only, options.fold)  # the directory is there now
-        return _STORES.lease(identity, lambda: Store(objects, options.fold, read_only=options.read_only))
+        identity = (options.identity, options.read_only, options.fold, options.indexing)  # it is there now
+        return _STORES.lease(identity, lambda: _store(objects, options))
 
     def make() -> Store:
         from perdure_lancedb._s3 import S3Objects  # noqa: PLC0415 - needs obstore, which a directory does not
 
-        return Store(S3Objects(options, create=create), options.fold, read_only=options.read_only)
+        return _store(S3Objects(options, create=create), options)
 
     return _STORES.lease(options, make)
+
+
+def _store(objects: Objects, options: Options) -> Store:
+    return Store(objects, options.fold, read_only=options.read_only, indexing=options.indexing)

@@ -105,11 +105,27 @@ class Steps:
             if anew or column not in there:
                 dataset = self.open()
                 with _alone():
-                    dataset.create_scalar_index(column, "BTREE", replace=True)
+                    dataset.create_scalar_index(column, "BTREE", _index_name(column), replace=True)
                 self._unchanged(dataset.version, 1, 0)
         dataset = self.open()
         with _alone():
-            dataset.optimize.optimize_indices()
+            dataset.optimize.optimize_indices(index_names=[_index_name(column) for column in wanted])
+        self._unchanged(dataset.version, 1, 0)
+
+    def index_vectors(self, name: str, kind: str, partitions: int, metric: str, sample: int) -> None:
+        """Make an index of the vectors, in place of one of the same name."""
+        dataset = self.open()
+        with _alone():
+            dataset.create_index(
+                "values", kind, name, metric, replace=True, num_partitions=partitions, sample_rate=sample
+            )
+        self._unchanged(dataset.version, 1, 0)
+
+    def drop_index(self, name: str) -> None:
+        """Remove an index."""
+        dataset = self.open()
+        with _alone():
+            dataset.drop_index(name)
         self._unchanged(dataset.version, 1, 0)
 
     def tidy(self, indexed: Sequence[str]) -> None:
@@ -131,6 +147,10 @@ class Steps:
         if version != self.version + 1:
             raise Interfered
         self.version = version
+
+
+def _index_name(column: str) -> str:
+    return f"{column}_idx"
 
 
 def forget(place: Place, versions: set[int]) -> None:

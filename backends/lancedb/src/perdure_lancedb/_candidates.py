@@ -1,0 +1,126 @@
+"""Vectors that a search may find: asking the index of a table, and looking at blocks of vectors in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from perdure_lancedb._entries import Nearest
+
+__all__ = [
+    "LONGEST",
+    "NAME",
+    "NEIGHBOURS",
+    "SHORTEST",
+    "Block",
+    "Floats",
+    "depths_of",
+    "matrix_of",
+    "nearest",
+    "tail_of",
+    "within",
+]
+
+#: The index's in its table.
+NAME = "nearest"
+
+#: For how many neighbours an index is tried.
+NEIGHBOURS = 32
+
+#: Lengths of vectors that squares and sums in float32 neither overflow nor lose.
+SHORTEST, LONGEST = 1e-12, 1e15
+
+Floats = NDArray[Any]
+
+#: (branch number, greatest sequence number) of each branch that a point shows, nearest first.
+Lineage = Sequence[tuple[int, int]]
+
+
+def tail_of(dataset: Any) -> list[Any] | None:
+    """The fragments that the index does not have; None: there is no index."""
+    there = [index for index in dataset.list_indices() if index["name"] == NAME]
+    if not there:
+        return None
+    covered = {number for index in there for number in index["fragment_ids"]}
+    return [fragment for fragment in dataset.get_fragments() if fragment.fragment_id not in covered]
+
+
+def nearest(index: Nearest, kind: pa.DataType, query: Floats, wanted: int) -> dict[str, Any] | None:
+    """How to ask LanceDB for the `wanted` nearest rows; None where its floats cannot hold the query.
+
+    More partitions are looked at by LanceDB itself where these hold too few rows that meet the filter.
+    """
+    dtype = kind.value_type.to_pandas_dtype()
+    if index.metric != "l2":  # length changes no order
+        query = query / np.max(np.abs(query)) if query.any() else query
+        query = query / max(float(np.linalg.norm(query)), SHORTEST)
+    with np.errstate(over="ignore"):
+        cell = query.astype(dtype)
+    if not np.isfinite(cell).all() or float(np.max(np.abs(query))) > LONGEST:
+        return None
+    count = wanted * index.breadth
+    probes = index.probes * -(-wanted // NEIGHBOURS)
+    asked = {"column": "values", "q": cell, "k": count, "minimum_nprobes": min(index.partitions, probes)}
+    return asked | ({"ef": max(64, 2 * count)} if index.method == "hnsw" else {})
+
+
+def matrix_of(vectors: pa.ChunkedArray | pa.FixedSizeListArray) -> Floats:
+    """Vectors, none of them null, as a matrix of their own precision."""
+    chunks = vectors.chunks if isinstance(vectors, pa.ChunkedArray) else [vectors]
+    size, dtype = vectors.type.list_size, vectors.type.value_type.to_pandas_dtype()
+    blocks = [chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, size) for chunk in chunks]
+    return np.concatenate(blocks) if blocks else np.empty((0, size), dtype)
+
+
+def within(lineage: Lineage) -> str:
+    """A condition for the versions of rows that a lineage shows, but for what closer branches say of them."""
+    steps = (f"(branch = {number} AND seq <= {upto} AND ended > {upto})" for number, upto in lineage)
+    return f"({' OR '.join(steps)})"
+
+
+def depths_of(found: pa.Table, lineage: Lineage) -> NDArray[np.int64]:
+    """At which step of a lineage each version is shown; -1: at none."""
+    branch, seq, ended = (found[name].to_numpy() for name in ("branch", "seq", "ended"))
+    depths = np.full(len(found), -1)
+    for depth, (number, upto) in enumerate(lineage):
+        depths[(branch == number) & (seq <= upto) & (ended > upto)] = depth
+    depths[found["dead"].to_numpy()] = -1
+    return depths
+
+
+class Block:
+    """Vectors in memory.
+
+    Args:
+        keys: Of their rows.
+        ids: Of the vectors.
+        matrix: Their numbers, as stored.
+    """
+
+    def __init__(self, keys: list[bytes], ids: list[str], matrix: Floats) -> None:
+        self.keys = keys
+        self.ids = ids
+        self.matrix = matrix
+        with np.errstate(all="ignore"):
+            self._wide = matrix.astype(np.float64 if matrix.dtype.itemsize == 8 else np.float32)
+            self._squares = np.einsum("ij,ij->i", self._wide, self._wide).astype(np.float64)
+
+    def best(
+        self, metric: Literal["cosine", "l2", "dot"], query: Floats, rows: NDArray[np.int64], wanted: int
+    ) -> tuple[NDArray[np.int64], bool]:
+        """The nearest of some rows, about; and whether others were left out."""
+        if len(rows) <= wanted:
+            return rows, False
+        with np.errstate(all="ignore"):
+            near = (self._wide @ query.astype(self._wide.dtype))[rows].astype(np.float64)
+            if metric == "cosine":
+                near /= np.sqrt(self._squares[rows])
+            elif metric == "l2":
+                near = 2 * near - self._squares[rows]
+        if not np.isfinite(near).all():
+            return rows, False
+        return rows[np.argpartition(-near, wanted)[:wanted]], True
