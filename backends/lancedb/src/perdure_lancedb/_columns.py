@@ -68,6 +68,8 @@ class Items:
     order = "key"
     #: The columns that have a scalar index.
     indexed = ("key", "row_key")
+    #: What a key needs.
+    identity = ("key",)
     #: What a whole item needs.
     columns = ("key", "value")
 
@@ -88,6 +90,10 @@ class Items:
         keys, values = zip(*items, strict=True) if items else ((), ())
         rows = [key[:-SLOT] if key[key.index(b"\0") + 1 :][:1] == b"r" else None for key in keys]
         return pa.table([keys, rows, [*map(len, values)], values], schema=self.schema)
+
+    def keys(self, found: pa.Table) -> list[bytes]:
+        """The keys of what was found."""
+        return found["key"].to_pylist()  # type: ignore[no-any-return]
 
     def items(self, found: pa.Table) -> list[Item]:
         """What was found as items, in no order."""
@@ -122,6 +128,7 @@ class Rows:
     values: pa.DataType | None = None
 
     order = "row_key"
+    identity = ("row_key", "branch", "seq", "token")
 
     @property
     def indexed(self) -> tuple[str, ...]:
@@ -178,6 +185,12 @@ class Rows:
             found = found.set_column(place, "values", vectors)
         return found.to_batches()  # type: ignore[no-any-return]
 
+    def keys(self, found: pa.Table) -> list[bytes]:
+        """The keys of what was found."""
+        return [
+            key_of(*slot) for slot in zip(*(found[name].to_pylist() for name in self.identity), strict=True)
+        ]
+
     def items(self, found: pa.Table) -> list[Item]:
         """What was found as items, in no order."""
         items: list[Item] = []
@@ -204,6 +217,12 @@ class Rows:
             if not at:
                 return start
         return start[:at]
+
+    def near(self, keys: Sequence[bytes]) -> str:
+        """A condition that these keys meet, if they are there, and few others."""
+        rows = dict.fromkeys(key[:-SLOT] for key in keys)
+        tokens = dict.fromkeys(key[-12:] for key in keys)
+        return f"{_among('row_key', [*rows])} AND {_among('token', [*tokens])}"
 
     def among(self, keys: Sequence[bytes]) -> str:
         """A condition that just these keys meet, if they are there."""
@@ -266,7 +285,8 @@ def _bytes(vectors: pa.Array) -> pa.Array:
     width = vectors.type.list_size * vectors.type.value_type.bit_width // 8
     if not vectors.null_count and len(vectors) * width < 2**31:
         ends = np.arange(len(vectors) + 1, dtype=np.int32) * width
-        data = vectors.values.buffers()[1].slice(vectors.offset * width) if len(vectors) else None
+        first = vectors.values.offset * width // vectors.type.list_size + vectors.offset * width
+        data = vectors.values.buffers()[1].slice(first) if len(vectors) else None
         return pa.Array.from_buffers(pa.binary(), len(vectors), [None, pa.py_buffer(ends), data])
     flat = vectors.values.slice(
         vectors.offset * vectors.type.list_size, len(vectors) * vectors.type.list_size

@@ -149,6 +149,7 @@ class Stored(msgspec.Struct, frozen=True, array_like=True):
         version: The table's.
         fences: Where to cut long ranges, in order of their keys.
         index: That of its vectors, if there is one.
+        deleted: Whether its files may have something that was deleted.
     """
 
     kind: str
@@ -157,6 +158,7 @@ class Stored(msgspec.Struct, frozen=True, array_like=True):
     version: int
     fences: list[Fence]
     index: Nearest | None = None
+    deleted: bool = True
 
 
 class State(msgspec.Struct, frozen=True):
@@ -213,6 +215,7 @@ def unpack(data: bytes, kind: type[_T], name: str) -> _T:
         ) from None
     if isinstance(found, Base) and found.format != FORMAT:
         raise IncompatibleStore(
-            f"the store has format {found.format}; this version of perdure reads {FORMAT}"
+            f"the store has format {found.format}, and this version of perdure reads {FORMAT}; open it with the "
+            "version that wrote it, and export it from there"
         )
     return found

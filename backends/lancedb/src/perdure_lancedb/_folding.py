@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import replace
 from perdure import Space
-from perdure.kit import SLOT
+from perdure.kit import SLOT, is_head, life_of
 
 from perdure_lancedb._candidates import NAME
 from perdure_lancedb._columns import OPEN, Rows, key_of, kind_of, of_rows
@@ -21,7 +21,7 @@ from perdure_lancedb._entries import Fence, Segment, State, Stored
 from perdure_lancedb._objects import Objects
 from perdure_lancedb._options import Indexing
 from perdure_lancedb._segments import Loaded
-from perdure_lancedb._sql import pieces
+from perdure_lancedb._sql import pieces, within
 from perdure_lancedb._steps import Steps
 from perdure_lancedb._tables import BYTES, NUMBER, Tables, View, layout_of
 from perdure_lancedb._vector_index import renewed, tended
@@ -39,6 +39,10 @@ class Judge(Protocol):
 
     def committed(self, key: bytes) -> bool:
         """Whether the attempt was committed that wrote the version of a row under a key."""
+        ...
+
+    def lost(self, key: bytes) -> bool:
+        """Whether it can never be committed any more."""
         ...
 
     def space(self, namespace: bytes, name: str) -> Space | None:
@@ -68,7 +72,7 @@ class _Shares:
     def items(self) -> _Share:
         """That of all that is no committed row."""
         there = (share for share in self.by_name.values() if not share.stored.kind)
-        return next(there, None) or self._new("items", Stored("", b"", None, 0, []))
+        return next(there, None) or self._new("items", Stored("", b"", None, 0, [], deleted=False))
 
     def of(self, key: bytes) -> _Share:
         """That of the table in which an item belongs."""
@@ -97,7 +101,7 @@ class _Shares:
         for share in self.by_name.values():
             if (share.stored.kind, share.stored.prefix, share.stored.values) == wanted:
                 return share
-        return self._new(kind, Stored(*wanted, 0, []))
+        return self._new(kind, Stored(*wanted, 0, [], deleted=False))
 
     def _new(self, kind: str, stored: Stored) -> _Share:
         share = _Share(f"{kind}-{os.urandom(8).hex()}", stored)
@@ -108,6 +112,7 @@ class _Shares:
 def fold(
     objects: Objects,
     state: State,
+    cells: Mapping[bytes, bytes],
     puts: Iterable[Item],
     deletes: Iterable[bytes],
     judge: Judge,
@@ -119,10 +124,12 @@ def fold(
     Args:
         objects: Where the tables lie.
         state: What they are at.
+        cells: What has come of the cells of that state.
         puts: Keys and values.
         deletes: Keys to delete first; some may not be there.
-        segments: More versions of rows, all of them committed.
-        judge: Tells committed versions of rows from others, which lie among the other objects.
+        segments: More versions of rows; those of one segment are of one attempt, which was committed.
+        judge: Tells committed versions of rows from others, which lie among the other objects, or nowhere if they
+            can never be committed any more.
         indexing: Which vectors get an index.
 
     Returns:
@@ -134,9 +141,15 @@ def fold(
     """
     tables = Tables(objects, state)
     shares = _Shares(tables, judge)
-    gone = set(deletes)
-    pending = _settle(tables, shares, gone) if state.pending else 0
+    gone = {*deletes, *_dropped(tables, state, cells)}
+    pending = state.pending
+    if pending:
+        heads = [key for key in {**cells, **state.cells} if is_head(key)]
+        moved = [key[:-1] for key in heads if cells.get(key) != state.cells.get(key)]
+        pending -= _settle(tables, shares, moved, gone, judge)
     for item in puts:
+        if kind_of(item[0]) is not None and judge.lost(item[0]):
+            continue
         share = shares.of(item[0])
         share.puts.append(item)
         pending += not share.stored.kind and kind_of(item[0]) is not None
@@ -147,7 +160,10 @@ def fold(
             if home or (not share.stored.kind and state.pending):
                 share.deletes.append(key)
     for loaded in segments:
-        shares.of_segment(loaded.segment).segments.append(loaded)
+        if not judge.lost(
+            loaded.layout.keys(loaded.table.slice(0, 1))[0]
+        ):  # its branch or its namespace may have gone since
+            shares.of_segment(loaded.segment).segments.append(loaded)
     kept: dict[str, Stored] = {}
     for share in shares.by_name.values():
         stored: Stored | None = share.stored
@@ -158,20 +174,37 @@ def fold(
     return kept, pending
 
 
-def _settle(tables: Tables, shares: _Shares, gone: set[bytes]) -> int:
-    """Move versions that were committed since to where they belong; how many are left."""
-    left = 0
-    for view in tables.views.values():
+def _dropped(tables: Tables, state: State, cells: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    """The versions of rows of namespaces that were dropped since, even if others have their names by now."""
+    for cell, head in state.cells.items():
+        if is_head(cell) and life_of(head) != life_of(cells.get(cell)):
+            for view in tables.views.values():
+                if view.stored.kind:
+                    yield from view.keys(within("row_key", cell[:-1]))
+
+
+def _settle(
+    tables: Tables, shares: _Shares, moved: Iterable[bytes], gone: Collection[bytes], judge: Judge
+) -> int:
+    """Take versions of rows that are decided now from among the other objects; how many.
+
+    Those that were committed go where they belong. Where no head has moved, nothing was decided.
+    """
+    taken = 0
+    for name, view in tables.views.items():
         if view.stored.kind:
             continue
-        keys = view.scan(["key"], "row_key IS NOT NULL")["key"].to_pylist()
-        keys = [key for key in keys if key not in gone]
-        moved = [key for key in keys if shares.of(key).stored.kind]
-        for item in view.get_many(moved):
-            shares.of(item[0]).puts.append(item)
-        shares.by_name[next(n for n, v in tables.views.items() if v is view)].deletes += moved
-        left += len(keys) - len(moved)
-    return left
+        for some in pieces(key for key in gone if kind_of(key) is not None):
+            taken += len(view.keys(view.layout.among(some)))
+        for root in moved:
+            keys = [key for key in view.keys(within("row_key", root)) if key not in gone]
+            settled = [key for key in keys if shares.of(key).stored.kind]
+            for item in view.get_many(settled):
+                shares.of(item[0]).puts.append(item)
+            lost = [key for key in keys if judge.lost(key)]
+            shares.by_name[name].deletes += [*settled, *lost]
+            taken += len(settled) + len(lost)
+    return taken
 
 
 def _folded(objects: Objects, share: _Share, judge: Judge, indexing: Indexing) -> Stored | None:
@@ -191,8 +224,9 @@ def _folded(objects: Objects, share: _Share, judge: Judge, indexing: Indexing) -
         added, superseded = _closed(layout, view, added, keys, share)
         share.deletes += superseded
     if stored.version:
+        before = View(place, stored)
         for some in pieces(share.deletes):
-            steps.delete(layout.among(some))
+            steps.delete(before.just(some))
     sizes = [(layout.place(key), len(value)) for key, value in puts]
     steps.append(_all(added, share, puts, sizes), layout.schema)
     if not steps.version or not steps.open().count_rows():
@@ -201,8 +235,9 @@ def _folded(objects: Objects, share: _Share, judge: Judge, indexing: Indexing) -
     index = stored.index
     if space := _space(stored, judge):
         index = tended(steps, index, space, indexing)
-    now = msgspec.structs.replace(stored, version=steps.version, index=index)
-    return _with_fences(now, _fenced(View(place, now), stored.fences, sizes))
+    deleted = stored.deleted or bool(share.deletes)
+    now = replace(stored, version=steps.version, index=index, deleted=deleted)
+    return replace(now, fences=_fenced(View(place, now), stored.fences, sizes))
 
 
 def _joined(puts: Sequence[Item], share: _Share) -> list[tuple[list[bytes], pa.Table]]:
@@ -257,10 +292,6 @@ def _space(stored: Stored, judge: Judge) -> Space | None:
     return judge.space(namespace, rest[2:-1].decode())
 
 
-def _with_fences(stored: Stored, fences: list[Fence]) -> Stored:
-    return msgspec.structs.replace(stored, fences=fences)
-
-
 def _closed(
     layout: Rows, view: View | None, added: pa.Table, keys: Sequence[bytes], share: _Share
 ) -> tuple[pa.Table, list[bytes]]:
@@ -282,7 +313,7 @@ def _closed(
     superseded = [key for key in old if key in ended]
     for some in pieces(superseded):
         assert view is not None
-        rows = view.scan(layout.schema.names, layout.among(some)).cast(layout.schema)
+        rows = view.scan(layout.schema.names, view.just(some)).cast(layout.schema)
         slots = zip(*(rows[name].to_pylist() for name in ("row_key", "branch", "seq", "token")), strict=True)
         ends = pa.array([ended[key_of(*slot)] for slot in slots], pa.int64())
         rows = rows.set_column(place, rows.schema.field(place), ends)
@@ -295,8 +326,10 @@ def _present(
 ) -> dict[bytes, int]:
     """Add the versions that are there of the same rows and branches; what each of them has as `ended`, by key."""
     found: dict[bytes, int] = {}
+    lowest = min(seq for line in lines.values() for seq, _ in line)  # what ended before is as it was
     for some in pieces(dict.fromkeys(row_key for row_key, _ in lines)):
-        versions = view.scan(["row_key", "branch", "seq", "token", "ended"], of_rows(some))
+        condition = f"{of_rows(some)} AND ended > {lowest}"
+        versions = view.scan(["row_key", "branch", "seq", "token", "ended"], condition)
         for row_key, branch, seq, token, ended in zip(
             *(c.to_pylist() for c in versions.columns), strict=True
         ):
@@ -314,6 +347,8 @@ def shrink(objects: Objects, name: str, stored: Stored) -> Stored:
     Raises:
         Interfered: Another process changed it at the same time.
     """
+    if not stored.deleted:
+        return stored
     place, layout = objects.table(name), layout_of(stored)
     steps = Steps(place, stored.version)
     if stored.index is not None:  # it has vectors of its own
@@ -321,13 +356,13 @@ def shrink(objects: Objects, name: str, stored: Stored) -> Stored:
     steps.compact(materialize_deletions=True, materialize_deletions_threshold=0.0)
     steps.index(layout.indexed, anew=True)  # the old one has keys of what was deleted
     index = stored.index and renewed(steps, stored.index)
-    now = msgspec.structs.replace(stored, version=steps.version, index=index)
+    now = replace(stored, version=steps.version, index=index, deleted=False)
     view = View(place, now)
     starts = [fence.key for fence in stored.fences]
     fences: list[Fence] = []
     for start, end in zip(starts, [*starts[1:], None], strict=False):  # none where all was deleted
         fences += view.cut(start, end)
-    return _with_fences(now, fences)
+    return replace(now, fences=fences)
 
 
 def _fenced(view: View, fences: Sequence[Fence], puts: Sequence[tuple[bytes, int]]) -> list[Fence]:

@@ -10,7 +10,7 @@ from perdure.kit import SLOT
 
 from perdure_lancedb._columns import of_rows
 from perdure_lancedb._segments import Loaded
-from perdure_lancedb._sql import literal, pieces
+from perdure_lancedb._sql import pieces, within
 from perdure_lancedb._tables import Tables, View
 
 __all__ = ["Snapshot", "written"]
@@ -30,10 +30,16 @@ class Snapshot:
     """
 
     def __init__(
-        self, prefix: bytes, held: Mapping[bytes, bytes | None], tables: Tables, *, pending: bool
+        self,
+        prefix: bytes,
+        held: Mapping[bytes, bytes | None],
+        tables: Tables,
+        *,
+        pending: bool,
+        folded: bool,
     ) -> None:
         self.prefix = prefix
-        self.view: View | None = tables.of_row(prefix)
+        self.view: View | None = tables.of_row(prefix) if folded else None
         self.held = held if not pending else {**dict(tables.loose(prefix)), **held}
 
     def recent(self) -> dict[bytes, dict[bytes, bytes | None]]:
@@ -47,8 +53,7 @@ class Snapshot:
         """The table may have rows of other namespaces; this condition leaves them out."""
         if self.view is not None and self.view.stored.prefix:
             return ""
-        end = self.prefix[:-1] + bytes((self.prefix[-1] + 1,))
-        return f"row_key >= {literal(self.prefix)} AND row_key < {literal(end)}"
+        return within("row_key", self.prefix)
 
 
 def written(

@@ -100,7 +100,7 @@ class Steps:
 
     def index(self, wanted: Collection[str], *, anew: bool) -> None:
         """See that indexes of columns have all rows; make them anew where so wished, or where there are none."""
-        there = {field for index in self.open().list_indices() for field in index["fields"]}
+        there = {name for index in self.open().describe_indices() for name in index.field_names}
         for column in wanted:
             if anew or column not in there:
                 dataset = self.open()
@@ -168,7 +168,7 @@ def unused(place: Place, version: int, files: Iterable[str]) -> list[str]:
     uri, options = place
     dataset = lance.dataset(uri, version=version, storage_options=options)
     data = {file.path for fragment in dataset.get_fragments() for file in fragment.data_files()}
-    indices = {index["uuid"] for index in dataset.list_indices()}
+    indices = {str(part.uuid) for index in dataset.describe_indices() for part in index.segments}
     found = []
     for name in files:
         folder, *rest = name.partition(".lance/")[2].split("/")

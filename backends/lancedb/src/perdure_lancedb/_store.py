@@ -17,7 +17,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from perdure import CorruptStore, PerdureError, PermissionDenied, StorageError, Unavailable
-from perdure.kit import SLOT, attempt_time
+from perdure.kit import SLOT, attempt_time, life_of
 
 from perdure_lancedb._entries import BASE, LOG, MARK, Base, Entry, Segment, State, numbered, pack, unpack
 from perdure_lancedb._errors import translated
@@ -256,7 +256,10 @@ class Store:
         def once() -> _T:
             with self.lock:
                 held, now = self.now.between(prefix, after(prefix)), self.now
-            return read(Snapshot(prefix, held, now.tables, pending=now.state.pending > 0))
+                head = prefix[: prefix.index(b"\0")] + b"\0h"
+                # Tables may have rows of a namespace of that name that was dropped.
+                folded = life_of(now.state.cells.get(head)) == life_of(now.items.get(head))
+            return read(Snapshot(prefix, held, now.tables, pending=now.state.pending > 0, folded=folded))
 
         return self._steady(once)
 

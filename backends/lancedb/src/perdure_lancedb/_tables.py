@@ -54,6 +54,17 @@ class View:
         """The items that meet a condition, in no order."""
         return self.layout.items(self.scan(self.layout.columns, condition))
 
+    def keys(self, condition: str) -> list[bytes]:
+        """The keys of what meets a condition, in no order."""
+        return self.layout.keys(self.scan(self.layout.identity, condition))
+
+    def just(self, keys: Sequence[bytes]) -> str:
+        """A condition that of all that is there just these keys meet; shorter to find than `among`, if possible."""
+        if isinstance(self.layout, Items):
+            return self.layout.among(keys)
+        near = self.layout.near(keys)
+        return near if set(self.keys(near)) <= set(keys) else self.layout.among(keys)
+
     def get_many(self, keys: Iterable[bytes]) -> Iterator[Item]:
         """Those of the keys that are there, with their values."""
         for some in pieces(keys):

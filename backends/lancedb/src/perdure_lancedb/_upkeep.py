@@ -117,7 +117,7 @@ class Upkeep:
             try:
                 with translated(self._objects.place):
                     tables, pending = fold(
-                        self._objects, cut.state, puts, deletes, judge, cut.segments, self._indexing
+                        self._objects, cut.state, cells, puts, deletes, judge, cut.segments, self._indexing
                     )
             except Interfered:
                 return False

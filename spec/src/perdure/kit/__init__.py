@@ -10,8 +10,8 @@ from perdure.kit._events import check_events
 from perdure.kit._hash import CHUNK_SIZE, chunk_digest, row_hash
 from perdure.kit._head import State
 from perdure.kit._ingest import check_ingested_vector
-from perdure.kit._judge import Judge
-from perdure.kit._keys import CODES, SLOT, attempt_time, group_of, is_cell
+from perdure.kit._judge import Judge, life_of
+from perdure.kit._keys import CODES, SLOT, attempt_time, group_of, is_cell, is_head
 from perdure.kit._objects import BranchState, CommitRecord, decode_row, encode_row, is_tombstone
 from perdure.kit._ranges import ShortKeys, paged
 from perdure.kit._reading import Reader
@@ -62,8 +62,10 @@ __all__ = [
     "encode_row",
     "group_of",
     "is_cell",
+    "is_head",
     "is_tombstone",
     "known_table",
+    "life_of",
     "owner_id",
     "owner_key",
     "paged",

@@ -36,6 +36,7 @@ __all__ = [
     "attempt_time",
     "group_of",
     "is_cell",
+    "is_head",
     "new_token",
     "token_time",
 ]
@@ -110,6 +111,11 @@ def after(prefix: bytes) -> bytes:
 def position(number: int, seq: int) -> bytes:
     """The part of a slot that orders versions: branch number, then sequence number."""
     return number.to_bytes(4, "big") + seq.to_bytes(8, "big")
+
+
+def is_head(key: bytes) -> bool:
+    """Whether the object under a key is the head of a namespace."""
+    return key.endswith(b"\0h") and key.index(b"\0") == len(key) - 2
 
 
 class Keys:
