@@ -91,11 +91,11 @@ def work(url: str, at: str, run: str) -> None:
 
 
 def folded(url: str, folder: str) -> None:
-    """Change and fold again and again; killed as soon as LanceDB has begun a new file in a folder of the table."""
-    place = Path(url.removeprefix("lancedb:///").partition("?")[0]) / "items.lance" / folder
+    """Change and fold again and again; killed as soon as LanceDB has begun a new file in a folder of a table."""
+    tables = Path(url.removeprefix("lancedb:///").partition("?")[0]) / "tables"
 
-    def files() -> set[str]:
-        return {name for _, _, names in os.walk(place) for name in names}
+    def files() -> set[Path]:
+        return {path for path in tables.glob(f"*/{folder}/**/*") if path.is_file()}
 
     def watch() -> None:
         while files() <= before:

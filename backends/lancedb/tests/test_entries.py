@@ -5,11 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from perdure import CorruptStore, IncompatibleStore
-from perdure_lancedb._entries import FORMAT, Base, Entry, Fence, State, pack, unpack
+from perdure_lancedb._entries import FORMAT, Base, Entry, Fence, State, Stored, pack, unpack
 
 ENTRY = Entry(b"t" * 16, [(b"key", b"value"), (b"", b"")], [b"gone"])
 BASE = Base(FORMAT, 3, 17, "state/3-1", b"marks---")
-STATE = State(4, 5, {b"main\0h": b"head"}, [Fence(b"", 1, 2), Fence(b"k", 3, 4)])
+TABLES = {
+    "items-1": Stored("", b"", None, 4, [Fence(b"", 1, 2), Fence(b"k", 3, 4)], deleted=False),
+    "vectors-2": Stored("vectors", b"main\0rvs\0", ("float16", 3), 9, []),
+}
+STATE = State(5, {b"main\0h": b"head"}, TABLES, 7)
 
 
 @given(st.binary(), st.lists(st.tuples(st.binary(), st.binary())), st.lists(st.binary()))
@@ -40,10 +44,11 @@ def test_any_object_that_was_cut_is_noticed(item):
             unpack(data[:length], type(item), "base/1")
 
 
-def test_a_later_format_is_refused():
-    later = msgspec.structs.replace(BASE, format=FORMAT + 1)
-    with pytest.raises(IncompatibleStore, match=f"format {FORMAT + 1}.*up to {FORMAT}"):
-        unpack(pack(later), Base, "base/1")
+@pytest.mark.parametrize("other", [FORMAT - 1, FORMAT + 1])
+def test_another_format_is_refused(other):
+    base = msgspec.structs.replace(BASE, format=other)
+    with pytest.raises(IncompatibleStore, match=f"format {other}.*reads {FORMAT}; open it with the version"):
+        unpack(pack(base), Base, "base/1")
 
 
 def test_an_object_of_another_shape_is_refused():

@@ -14,7 +14,7 @@ import lance
 import perdure
 import pytest
 from perdure import Memory
-from perdure_lancedb import _items
+from perdure_lancedb import _steps
 from perdure_lancedb._local import LocalObjects
 from perdure_lancedb._store import Store
 
@@ -35,6 +35,12 @@ def engine(path: Path, fold: int = 1_000_000) -> Store:
 
 def key(name: str) -> bytes:
     return b"main\0k" + name.encode()
+
+
+def table(path: Path, kind: str = "") -> Any:
+    """LanceDB's newest version of the only table of a kind."""
+    (name,) = (name for name, stored in engine(path)._state.tables.items() if stored.kind == kind)
+    return lance.dataset(f"{path}/tables/{name}.lance")
 
 
 def content(store: Store) -> dict[bytes, bytes]:
@@ -146,25 +152,25 @@ def changed(store: Store) -> dict[bytes, bytes]:
 
 def foreign(path: Path, what: str) -> None:
     """What another process does to the table, in one step of its own."""
-    table = lance.dataset(str(path / "items.lance"))
+    items = table(path)
     if what == "append":
-        some = table.to_table().slice(0, 1)
-        lance.write_dataset(some, table, mode="append")
+        some = items.to_table().slice(0, 1)
+        lance.write_dataset(some, items, mode="append")
     elif what == "delete":
-        table.delete(f"key IN (X'{key('a1').hex()}', X'{key('b1').hex()}')")
+        items.delete(f"key IN (X'{key('a1').hex()}', X'{key('b1').hex()}')")
     elif what == "restore":
-        oldest = min(version["version"] for version in table.versions())
-        lance.dataset(str(path / "items.lance"), version=oldest).restore()
+        oldest = min(version["version"] for version in items.versions())
+        items.checkout_version(oldest).restore()
     else:
-        table.delete("true")
-        lance.write_dataset(table.schema.empty_table(), table, mode="append")
+        items.delete("true")
+        lance.write_dataset(items.schema.empty_table(), items, mode="append")
 
 
 @pytest.mark.parametrize("what", ["append", "delete", "restore", "all"])
 @pytest.mark.parametrize("act", ["fold", "shrink"])
 def test_another_process_changes_the_table_between_two_steps(tmp_path, monkeypatch, act, what):
     """Whatever step it comes before: the fold begins anew, and the foreign rows are not the store's."""
-    monkeypatch.setattr(_items, "_FRAGMENTS", 1)
+    monkeypatch.setattr(_steps, "_FRAGMENTS", 1)
     for at in range(1, 100):
         path = tmp_path / str(at)
         store = engine(path)
@@ -256,7 +262,7 @@ def test_what_a_dead_fold_has_left_is_undone(tmp_path):
     assert content(engine(tmp_path)) == expected
     store.fold()
     assert content(engine(tmp_path)) == expected
-    assert lance.dataset(str(tmp_path / "items.lance")).count_rows() == len(expected)
+    assert table(tmp_path).count_rows() == len(expected)
 
 
 def test_what_a_first_fold_left_when_it_died_is_not_the_store_s(tmp_path):

@@ -14,9 +14,9 @@ import perdure
 import pytest
 from perdure import CorruptStore, IncompatibleStore, Memory, PermissionDenied, StorageError
 from perdure_lancedb._entries import FORMAT, Base, Entry, pack, unpack
-from perdure_lancedb._items import Items
 from perdure_lancedb._local import LocalObjects
 from perdure_lancedb._store import Store
+from perdure_lancedb._tables import Tables
 
 CHILDREN = Path(__file__).with_name("children.py")
 HEAD = b"main\0h"
@@ -85,7 +85,8 @@ def test_a_value_that_is_replaced_is_in_the_table_once(tmp_path):
         store.fold()
         old = value
         assert engine(tmp_path).page(b"main", b"main\1", False)[0] == [(key("count"), value)]
-        assert lance.dataset(str(tmp_path / "items.lance")).count_rows() == 1
+        (name,) = store._state.tables
+        assert lance.dataset(f"{tmp_path}/tables/{name}.lance").count_rows() == 1
 
 
 def test_what_waits_and_is_deleted_is_never_logged(tmp_path):
@@ -146,23 +147,23 @@ def test_a_thread_reads_while_another_folds(tmp_path, monkeypatch):
     store.put([(k, k) for k in keys])
     store.delete([])
     store.fold()
-    read, waits = Items.get_many, True
+    read, waits = Tables.get_many, True
 
     def fold() -> None:
         for _ in range(2):
             store.delete([keys[7]])
             store.shrink()
 
-    def late(items: Items, wanted: Iterable[bytes]) -> dict[bytes, bytes]:
+    def late(tables: Tables, wanted: Iterable[bytes]) -> dict[bytes, bytes]:
         nonlocal waits
         if waits:
             waits = False
             thread = threading.Thread(target=fold)
             thread.start()
             thread.join()
-        return read(items, wanted)
+        return read(tables, wanted)
 
-    monkeypatch.setattr(Items, "get_many", late)
+    monkeypatch.setattr(Tables, "get_many", late)
     assert store.get_many(keys) == [None if k == keys[7] else k for k in keys]
     assert not waits
 
@@ -259,7 +260,7 @@ def test_a_state_that_is_missing_is_named(written):
 
 
 def test_a_table_that_is_missing_is_told(written):
-    shutil.rmtree(written / "items.lance")
+    shutil.rmtree(written / "tables")
     with perdure.open(f"lancedb:///{written}") as store, pytest.raises((CorruptStore, StorageError)):
         list(store.memories.scan())
 
