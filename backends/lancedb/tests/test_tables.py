@@ -7,24 +7,45 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from perdure_lancedb import _items
-from perdure_lancedb._entries import Fence, State
-from perdure_lancedb._items import Interfered, Items, fold, forget, shrink
+from msgspec.structs import replace
+from perdure import Space
+from perdure.kit import CODES, encode_row
+from perdure_lancedb import _folding, _sql, _steps, _tables
+from perdure_lancedb._columns import kind_of
+from perdure_lancedb._entries import Fence, State, Stored
+from perdure_lancedb._folding import fold, shrink
 from perdure_lancedb._local import LocalObjects
+from perdure_lancedb._steps import Interfered, Steps, forget
 from perdure_lancedb._store import Store
+from perdure_lancedb._tables import Tables
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stretches of few items, conditions of few keys, and few fragments."""
-    monkeypatch.setattr(_items, "_ITEMS", 4)
-    monkeypatch.setattr(_items, "_BYTES", 60)
-    monkeypatch.setattr(_items, "_LISTED", 3)
-    monkeypatch.setattr(_items, "_FRAGMENTS", 3)
+    for module in (_tables, _folding):
+        monkeypatch.setattr(module, "NUMBER", 4)
+        monkeypatch.setattr(module, "BYTES", 60)
+    monkeypatch.setattr(_sql, "_LISTED", 3)
+    monkeypatch.setattr(_steps, "_FRAGMENTS", 3)
 
 
 def engine(path: Path) -> Store:
     return Store(LocalObjects(path, create=True), 1_000_000, read_only=False)
+
+
+def only(store: Store) -> Stored:
+    """The only table of a store."""
+    (stored,) = store._state.tables.values()
+    return stored
+
+
+def folded(
+    objects: LocalObjects, state: State, puts: list[tuple[bytes, bytes]], deletes: list[bytes]
+) -> State:
+    """What a fold makes of a state."""
+    tables, pending = fold(objects, state, {}, puts, deletes, Known())
+    return State(tables=tables, pending=pending)
 
 
 def walk(store: Any, start: bytes, end: bytes, *, reverse: bool) -> list[tuple[bytes, bytes]]:
@@ -100,7 +121,7 @@ def test_ranges_that_begin_and_end_at_fences(tmp_path):
     store.put([])
     store.delete([])
     store.fold()
-    fences = [fence.key for fence in store._state.fences]
+    fences = [fence.key for fence in only(store).fences]
     assert len(fences) > 5
     assert fences[0] in (b"m\0k00", b"")
     edges = [edge for key in fences for edge in (key, key + b"\0", key[:-1])]
@@ -120,13 +141,14 @@ def test_stretches_are_as_long_as_they_may_be(tmp_path):
             store.fold()
     store.delete([])
     store.fold()
-    for start, end in zip(store._state.fences, [*store._state.fences[1:], Fence(b"\xff", 0, 0)], strict=True):
-        found = Items(store._objects.table("items"), store._state).page(start.key, end.key, False)[0]
-        assert len(found) == start.items <= _items._ITEMS
-        assert sum(len(value) for _, value in found) == start.size <= max(_items._BYTES, 40)
+    fences = only(store).fences
+    for start, end in zip(fences, [*fences[1:], Fence(b"\xff", 0, 0)], strict=True):
+        found = Tables(store._objects, store._state).page(start.key, end.key, False)[0]
+        assert len(found) == start.items <= _tables.NUMBER
+        assert sum(len(value) for _, value in found) == start.size <= max(_tables.BYTES, 40)
     store.delete([b"m\0k%04d" % (i * 7919 % 10_000) for i in range(40)])
     store.shrink()
-    assert store._state.fences == []
+    assert store._state.tables == {}
     assert walk(store, b"", b"\xff", reverse=True) == []
 
 
@@ -148,49 +170,163 @@ def test_keys_of_any_bytes(tmp_path):
     keys = sorted(
         b"m\0k" + tail for tail in (b"", b"\0", b"'", b"''", b"\xff" * 1_200, b"\x80x", b"--", b"\\")
     )
-    place = LocalObjects(tmp_path, create=True).table("items")
-    version, fences = fold(place, State(), [(key, key) for key in keys], [])
-    items = Items(place, State(version, fences=fences))
-    assert items.get_many(keys) == {key: key for key in keys}
-    assert items.present([*keys, b"m\0k?"]) == set(keys)
-    version, fences = fold(place, State(version, fences=fences), [], [keys[2], b"m\0k?"])
-    assert Items(place, State(version)).present(keys) == set(keys) - {keys[2]}
+    objects = LocalObjects(tmp_path, create=True)
+    state = folded(objects, State(), [(key, key) for key in keys], [])
+    assert Tables(objects, state).get_many([*keys, b"m\0k?"]) == {key: key for key in keys}
+    state = folded(objects, state, [], [keys[2], b"m\0k?"])
+    assert Tables(objects, state).get_many(keys).keys() == set(keys) - {keys[2]}
 
 
 def test_versions_that_count_and_later_ones_are_kept(tmp_path):
-    place = LocalObjects(tmp_path, create=True).table("items")
-    state, made = State(), []
+    objects = LocalObjects(tmp_path, create=True)
+    states = [State()]
     for i in range(4):
-        version, fences = fold(place, state, [(b"m\0k%d" % i, b"")], [])
-        state = State(version, fences=fences)
-        made.append(version)
-    forget(place, {made[0], made[2]})
-    assert made[3] < fold(place, state, [(b"m\0k5", b"")], [])[0]
-    forget(place, {made[0], made[2]})  # a third process is folding by now
-    for i in (0, 2, 3):
-        assert len(Items(place, State(made[i])).present([b"m\0k%d" % n for n in range(4)])) == i + 1
+        states.append(folded(objects, states[-1], [(b"m\0k%d" % i, b"")], []))
+    (name,) = states[1].tables
+    kept = {states[1].tables[name].version, states[3].tables[name].version}
+    forget(objects.table(name), kept)
+    later = folded(objects, states[4], [(b"m\0k5", b"")], [])
+    assert states[4].tables[name].version < later.tables[name].version
+    forget(objects.table(name), kept)  # a third process is folding by now
+    for i in (1, 3, 4):
+        assert len(Tables(objects, states[i]).get_many([b"m\0k%d" % n for n in range(4)])) == i
     with pytest.raises(ValueError, match="not found"):
-        Items(place, State(made[1]))
+        Tables(objects, states[2]).get_many([b"m\0k1"])
 
 
 def test_a_stale_fold_leaves_the_newer_one_as_it_is(tmp_path):
-    place = LocalObjects(tmp_path, create=True).table("items")
-    old = State(*_version(fold(place, State(), [(b"m\0k1", b"1")], [])))
-    new = State(*_version(fold(place, old, [(b"m\0k2", b"2")], [])))
+    objects = LocalObjects(tmp_path, create=True)
+    keys = [b"m\0k1", b"m\0k2", b"m\0k3"]
+    old = folded(objects, State(), [(keys[0], b"1")], [])
+    new = folded(objects, old, [(keys[1], b"2")], [])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_items._Steps, "__init__", _begun)
+        patch.setattr(Steps, "__init__", _begun)
         with pytest.raises(Interfered):
-            fold(place, old, [(b"m\0k3", b"3")], [])
-    assert Items(place, new).present([b"m\0k1", b"m\0k2", b"m\0k3"]) == {b"m\0k1", b"m\0k2"}
-    version, _ = shrink(place, new)
-    assert Items(place, State(version)).present([b"m\0k1", b"m\0k2", b"m\0k3"]) == {b"m\0k1", b"m\0k2"}
+            folded(objects, old, [(keys[2], b"3")], [])
+    assert set(Tables(objects, new).get_many(keys)) == {keys[0], keys[1]}
+    (name,) = new.tables
+    shrunk = State(tables={name: shrink(objects, name, replace(new.tables[name], deleted=True))})
+    assert set(Tables(objects, shrunk).get_many(keys)) == {keys[0], keys[1]}
 
 
-def _version(folded: tuple[int, list[Fence]]) -> tuple[int]:
-    return (folded[0],)
+def test_a_table_in_which_nothing_was_deleted_is_not_rewritten(tmp_path):
+    objects = LocalObjects(tmp_path, create=True)
+    state = folded(objects, State(), [(b"m\0k1", b"1"), (b"m\0k2", b"2")], [])
+    ((name, clean),) = state.tables.items()
+    assert shrink(objects, name, clean) == clean
+    dirty = folded(objects, state, [], [b"m\0k1"]).tables[name]
+    shrunk = shrink(objects, name, dirty)
+    assert shrunk.version > dirty.version
+    assert shrink(objects, name, shrunk) == shrunk
 
 
-def _begun(steps: Any, place: _items.Place, version: int) -> None:
+def _begun(steps: Any, place: Any, version: int) -> None:
     """As one that looked at the table before the other had changed it."""
     steps._uri, steps._options = place
     steps.version = version
+
+
+# ------------------------------------------------------------------------------------- several tables at once
+
+
+class Known:
+    """Tells which attempts were committed by their tokens, and what spaces there are."""
+
+    def committed(self, key: bytes) -> bool:
+        return key[-12:] == YES
+
+    def lost(self, key: bytes) -> bool:
+        return False
+
+    def space(self, namespace: bytes, name: str) -> Space | None:
+        return Space(name, 2, "float32") if name == "a" else None
+
+
+YES, NO = b"committed...", b"not yet....."
+#: One namespace begins with another's name, and one row's key with another's.
+ROWS = st.builds(
+    lambda namespace, row, slot: (*row, namespace + b"\0r" + CODES[row[0]] + row[1] + slot),
+    st.sampled_from([b"m", b"m-", b"mm"]),
+    st.one_of(
+        st.tuples(
+            st.sampled_from(["links", "memories"]),
+            st.sampled_from([b"a\0", b"ab\0", b"b\0", "\uffff\0".encode()]),
+        ),
+        st.tuples(st.just("states"), st.sampled_from([b"a\0a\0", b"a\0ab\0", b"ab\0a\0", b"b\0\1\0"])),
+        st.tuples(st.just("vectors"), st.sampled_from([b"a\0a\0", b"a\0b\0", b"ab\0a\0"])),
+    ),
+    st.builds(
+        lambda branch, seq, token: branch.to_bytes(4, "big") + seq.to_bytes(8, "big") + token,
+        st.sampled_from([0, 1, 255, 256]),
+        st.sampled_from([1, 2, 255, 256, 2**62 - 1]),
+        st.sampled_from([YES, NO]),
+    ),
+)
+OTHERS = st.builds(
+    lambda ns, tail: ns + b"\0" + tail,
+    st.sampled_from([b"m", b"m-", b"mm"]),
+    st.sampled_from([b"c" + bytes(28), b"k\xff", b"p", b"s", b"q\0\xff"]),
+)
+ROW: dict[str, tuple[object, ...]] = {
+    "vectors": ("s", "i", b"\0\0\x80\x3f\0\0\0\x80", None, "{}", 1, 2),
+    "states": ("k", "i", "{}", None, (), "{}", 1, 2),
+    "links": ("i", "a", "b", None, None, "{}", 1, 2),
+    "memories": ("i", *(None,) * 6, "{}", ("a", "b"), 1.5, None, None, "{}", 1, 2),
+}
+
+
+def value_of(table: str, dead: bool) -> bytes:
+    return encode_row(table, (), None if dead else ROW[table])
+
+
+ITEMS = st.one_of(
+    st.builds(lambda row, dead: (row[2], value_of(row[0], dead)), ROWS, st.booleans()),
+    st.tuples(OTHERS, SMALL),
+)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rounds=st.lists(
+        st.tuples(st.lists(ITEMS, max_size=12), st.randoms(use_true_random=False)), min_size=1, max_size=3
+    ),
+    ends=st.lists(st.one_of(ITEMS.map(lambda item: item[0]), st.binary(max_size=9)), max_size=6),
+)
+def test_ranges_over_several_tables_are_those_of_a_sorted_dictionary(rounds, ends):
+    """Rows of several kinds, spaces and namespaces, committed or not, live or deleted, beside other objects."""
+    with tempfile.TemporaryDirectory() as folder:
+        objects, state = LocalObjects(Path(folder), create=True), State()
+        model: dict[bytes, bytes] = {}
+        for items, numbers in rounds:
+            gone = numbers.sample(sorted(model), len(model) // 3)
+            fresh = {key: value for key, value in items if key not in model}
+            for key in gone:
+                del model[key]
+            model |= fresh
+            state = folded(objects, state, list(fresh.items()), gone)
+            tables = Tables(objects, state)
+            assert tables.get_many([*model, *gone, *ends]) == model
+            edges = [b"", b"m\0", b"m\0r", b"m\0rm", b"m\0rva\0", b"m\0s", b"n", *ends, *model]
+            pairs = [sorted(numbers.sample(edges, 2)) for _ in range(3)]
+            for start, end in [*pairs, (b"m\0r", b"m\0s")]:
+                for reverse in (False, True):
+                    expected = sorted(((k, v) for k, v in model.items() if start <= k < end), reverse=reverse)
+                    assert sorted(walk(tables, start, end, reverse=reverse), reverse=reverse) == expected
+            rows = {key[:-24] for key in model if kind_of(key)}
+            found = sorted(tables.groups([*rows, b"m\0rmnone\0"]))
+            assert found == sorted((k, v) for k, v in model.items() if kind_of(k))
+            homes = {(stored.kind, stored.prefix) for stored in state.tables.values()}
+            assert homes == {home(key) for key in model}
+            assert state.pending == sum(kind_of(key) is not None and home(key) == ("", b"") for key in model)
+
+
+def home(key: bytes) -> tuple[str, bytes]:
+    """The kind and prefix of the table in which a key should be."""
+    kind = kind_of(key)
+    if kind is None or key[-12:] != YES:
+        return "", b""
+    if kind != "vectors":
+        return kind, b""
+    namespace, _, rest = key.partition(b"\0")
+    prefix = namespace + b"\0" + rest[: rest.index(b"\0") + 1]
+    return ("vectors", prefix) if prefix.endswith(b"rva\0") else ("", b"")
