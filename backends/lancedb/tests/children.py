@@ -186,7 +186,7 @@ def fork(url: str) -> None:
     inside, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with engine._lock:
+        with engine.lock:
             inside.set()
             done.wait()
 

@@ -39,7 +39,7 @@ def key(name: str) -> bytes:
 
 def table(path: Path, kind: str = "") -> Any:
     """LanceDB's newest version of the only table of a kind."""
-    (name,) = (name for name, stored in engine(path)._state.tables.items() if stored.kind == kind)
+    (name,) = (name for name, stored in engine(path).now.state.tables.items() if stored.kind == kind)
     return lance.dataset(f"{path}/tables/{name}.lance")
 
 

@@ -85,7 +85,7 @@ def test_a_value_that_is_replaced_is_in_the_table_once(tmp_path):
         store.fold()
         old = value
         assert engine(tmp_path).page(b"main", b"main\1", False)[0] == [(key("count"), value)]
-        (name,) = store._state.tables
+        (name,) = store.now.state.tables
         assert lance.dataset(f"{tmp_path}/tables/{name}.lance").count_rows() == 1
 
 

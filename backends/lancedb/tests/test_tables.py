@@ -36,7 +36,7 @@ def engine(path: Path) -> Store:
 
 def only(store: Store) -> Stored:
     """The only table of a store."""
-    (stored,) = store._state.tables.values()
+    (stored,) = store.now.state.tables.values()
     return stored
 
 
@@ -143,12 +143,12 @@ def test_stretches_are_as_long_as_they_may_be(tmp_path):
     store.fold()
     fences = only(store).fences
     for start, end in zip(fences, [*fences[1:], Fence(b"\xff", 0, 0)], strict=True):
-        found = Tables(store._objects, store._state).page(start.key, end.key, False)[0]
+        found = Tables(store.objects, store.now.state).page(start.key, end.key, False)[0]
         assert len(found) == start.items <= _tables.NUMBER
         assert sum(len(value) for _, value in found) == start.size <= max(_tables.BYTES, 40)
     store.delete([b"m\0k%04d" % (i * 7919 % 10_000) for i in range(40)])
     store.shrink()
-    assert store._state.tables == {}
+    assert store.now.state.tables == {}
     assert walk(store, b"", b"\xff", reverse=True) == []
 
 
