@@ -226,18 +226,16 @@ class Rows:
 
     def among(self, keys: Sequence[bytes]) -> str:
         """A condition that just these keys meet, if they are there."""
-        by_token: dict[bytes, list[bytes]] = {}
+        by_slot: dict[bytes, list[bytes]] = {}
         for key in keys:
-            if len(key) > SLOT:
-                by_token.setdefault(key[-12:], []).append(key[:-SLOT])
-        exact = [
-            f"(token = {literal(token)} AND {_among('row_key', rows)})" for token, rows in by_token.items()
-        ]
+            if len(key) > SLOT:  # an ingest writes many versions of a row with one token
+                by_slot.setdefault(key[-SLOT:], []).append(key[:-SLOT])
+        exact = [f"({_at(slot)} AND {_among('row_key', rows)})" for slot, rows in by_slot.items()]
         if not exact:
             return "false"
         if len(exact) == 1:
             return exact[0]
-        everyone = _among("row_key", [*dict.fromkeys(row for rows in by_token.values() for row in rows)])
+        everyone = _among("row_key", [*dict.fromkeys(row for rows in by_slot.values() for row in rows)])
         return f"{everyone} AND ({' OR '.join(exact)})"
 
 
@@ -282,11 +280,13 @@ def _lists(vectors: pa.Array, kind: pa.DataType) -> pa.Array:
 
 def _bytes(vectors: pa.Array) -> pa.Array:
     """Lists of numbers → vectors in bytes."""
+    if not len(vectors):
+        return pa.array([], pa.binary())
     width = vectors.type.list_size * vectors.type.value_type.bit_width // 8
     if not vectors.null_count and len(vectors) * width < 2**31:
         ends = np.arange(len(vectors) + 1, dtype=np.int32) * width
         first = vectors.values.offset * width // vectors.type.list_size + vectors.offset * width
-        data = vectors.values.buffers()[1].slice(first) if len(vectors) else None
+        data = vectors.values.buffers()[1].slice(first)
         return pa.Array.from_buffers(pa.binary(), len(vectors), [None, pa.py_buffer(ends), data])
     flat = vectors.values.slice(
         vectors.offset * vectors.type.list_size, len(vectors) * vectors.type.list_size
@@ -307,6 +307,11 @@ def of_rows(row_keys: Sequence[bytes]) -> str:
 def key_of(row_key: bytes, branch: int, seq: int, token: bytes) -> bytes:
     """The key of a version."""
     return row_key + branch.to_bytes(4, "big") + seq.to_bytes(8, "big") + token
+
+
+def _at(slot: bytes) -> str:
+    branch, seq = int.from_bytes(slot[:4], "big"), int.from_bytes(slot[4:12], "big")
+    return f"branch = {branch} AND seq = {seq} AND token = {literal(slot[12:])}"
 
 
 def _among(column: str, values: Sequence[bytes]) -> str:
