@@ -100,7 +100,8 @@ class Memtable:
         for loaded in self.segments:
             prefix = loaded.segment.prefix
             if not loaded.expanded and start < after(prefix) and end > prefix:
-                for key, value in loaded.items():
+                items = list(loaded.items())
+                for key, value in items:
                     if key not in self.items:  # else it was deleted since
                         self.set(key, value)
-                loaded.expanded = True
+                loaded.expanded = frozenset(key for key, _ in items)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 from perdure import CorruptStore
 
-from perdure_lancedb._columns import Rows, key_of, values_type
+from perdure_lancedb._columns import Rows, values_type
 from perdure_lancedb._entries import Segment, began, checksum
 from perdure_lancedb._objects import Objects
 
@@ -24,8 +24,8 @@ class Loaded:
         self.layout = layout_of(segment)
         #: When its attempt began, in microseconds since the epoch.
         self.began = began(segment.name)
-        #: Whether its items are held one by one as well.
-        self.expanded = False
+        #: The keys of its versions, once they are held one by one as well.
+        self.expanded: frozenset[bytes] = frozenset()
 
     @property
     def table(self) -> pa.Table:
@@ -34,7 +34,8 @@ class Loaded:
         Raises:
             CorruptStore: It is damaged, or not there: others may have folded it since.
         """
-        if self._table is None:
+        table = self._table  # another thread may drop it meanwhile
+        if table is None:
             name = self.segment.name
             data = self._objects.read(name)
             if data is None:
@@ -43,9 +44,8 @@ class Loaded:
                 raise CorruptStore(
                     f"{name} is damaged: its checksum does not match; restore it from a backup"
                 )
-            with pa.ipc.open_stream(data) as reader:
-                self._table = reader.read_all()
-        return self._table
+            table = self._table = _read(data)
+        return table
 
     def drop(self) -> None:
         """Keep the columns in memory no longer."""
@@ -54,11 +54,6 @@ class Loaded:
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Its versions one by one."""
         return iter(self.layout.items(self.table))
-
-    def written(self) -> list[bytes]:
-        """The keys of its versions."""
-        columns = (self.table[name].to_pylist() for name in ("row_key", "branch", "seq", "token"))
-        return [key_of(*slot) for slot in zip(*columns, strict=True)]
 
 
 def layout_of(segment: Segment) -> Rows:
@@ -76,4 +71,10 @@ def save(
     data = sink.getvalue().to_pybytes()
     name = f"seg/{table['token'][0].as_py().hex()}-{number}"
     objects.create(name, data)
-    return Loaded(objects, Segment(name, kind, prefix, values, len(data), checksum(data)), table)
+    # Not `table`, whose memory is the caller's, who may change it or have much more of it.
+    return Loaded(objects, Segment(name, kind, prefix, values, len(data), checksum(data)), _read(data))
+
+
+def _read(data: bytes) -> pa.Table:
+    with pa.ipc.open_stream(data) as reader:
+        return reader.read_all()

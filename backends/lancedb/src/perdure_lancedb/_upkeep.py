@@ -41,7 +41,7 @@ class _Cut:
     state: State
     items: Mapping[bytes, bytes | None]
     segments: list[Loaded]
-    expanded: list[Loaded]
+    expanded: list[frozenset[bytes]]
     marks: bytes
     void: int
 
@@ -54,7 +54,7 @@ class _Cut:
     def of(cls, now: Memtable, waiting: Mapping[bytes, bytes]) -> _Cut:
         """What was logged of a memtable."""
         items = {key: value for key, value in now.items.items() if key not in waiting}
-        expanded = [loaded for loaded in now.segments if loaded.expanded]
+        expanded = [loaded.expanded for loaded in now.segments]
         return cls(
             now.base, now.tail, now.state, items, [*now.segments], expanded, bytes(now.marks), now.void
         )
@@ -107,10 +107,14 @@ class Upkeep:
 
         cells = {key: value for key, value in cut.items.items() if is_cell(key) and value is not None}
         items = {key: value for key, value in cut.items.items() if not is_cell(key)}
-        once = {key for loaded in cut.expanded for key in loaded.written()}
+        once = frozenset().union(*cut.expanded)
         puts = sorted((key, value) for key, value in items.items() if value is not None and key not in once)
         newest = cut.state.newest
-        deletes = [key for key, value in items.items() if value is None or attempt_time(key) <= newest]
+        deletes = [
+            key
+            for key, value in items.items()
+            if value is None or (attempt_time(key) <= newest and key not in once)
+        ]
         tables, pending = cut.state.tables, cut.state.pending
         if items or cut.segments:
             judge = Judge(cast(Storage, self._store))  # it only reads, by `get` and `range`

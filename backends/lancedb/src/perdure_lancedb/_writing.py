@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+from operator import eq
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -32,6 +35,12 @@ __all__ = ["LanceWriter"]
 #: Rows of a batch from which on columns are faster.
 _MANY = 500
 
+#: Rows, and bytes, of one segment.
+_ROWS, _BYTES = 50_000, 16_000_000
+
+#: Rows that are in memory as Python's objects at a time.
+_CHUNK = 5_000
+
 #: Bytes of segments of one commit that stay in memory until they are folded.
 _KEPT = 64_000_000
 
@@ -56,14 +65,13 @@ class LanceWriter(Writer):
         writes: Written = []
         try:
             for batch in put.batches:
-                rest = bulk.take(batch, writes)
-                if rest is not None:
+                for rest in bulk.take(batch, writes):
                     one = PutArrow(put.table, [rest], unique=True, mode=put.mode)
                     slow = msgspec.structs.replace(request, operations=(one,))
                     done = super()._write_rows(state, slow, heads, slot, time)
                     assert done is not None  # nothing is hidden
                     writes += done[0]
-            bulk.finish()
+            _check_unique(writes)
         except BaseException:
             self._storage.drop_segments(bulk.segments)
             raise
@@ -92,13 +100,25 @@ class _Bulk:
         self._slot = slot
         self._time = pa.scalar(time, pa.int64())
         self._prefix = prefix
-        self._keys: list[pa.Array] = []
         self.segments: list[Loaded] = []
 
-    def take(self, batch: Any, writes: Written) -> pa.RecordBatch | None:
-        """Save the rows of a batch of which there was no version, and tell which they are; the others, if any."""
+    def take(self, batch: Any, writes: Written) -> Iterator[pa.RecordBatch]:
+        """Save the rows of a batch of which there was no version, and tell which they are; the others as batches.
+
+        Raises:
+            InvalidRecord: A row is none.
+        """
         check_batch(self._table, batch)
-        if batch.num_rows < _MANY:
+        try:
+            for piece in _pieces(batch):
+                rest = self._take(piece, writes)
+                if rest.num_rows:
+                    yield rest
+        except UnicodeDecodeError as error:
+            raise InvalidRecord(f"a text of a batch of {self._table.name} is no UTF-8: {error}") from None
+
+    def _take(self, batch: pa.RecordBatch, writes: Written) -> pa.RecordBatch:
+        if batch.num_rows < _MANY or any(batch[name].null_count for name in self._table.key):
             return batch
         prefix, space = self._prefix, None
         if self._table.name == "vectors":
@@ -114,7 +134,7 @@ class _Bulk:
             batch, row_keys = batch.filter(fresh), row_keys.filter(fresh)
         if batch.num_rows:
             self._save(prefix, space, self._timed(batch), row_keys, writes)
-        return rest if rest.num_rows else None
+        return rest
 
     def _space(self, batch: pa.RecordBatch) -> Space | None:
         """The space of all vectors of a batch; None where they are for the kit to look at."""
@@ -137,10 +157,17 @@ class _Bulk:
         self, prefix: bytes, space: Space | None, batch: pa.RecordBatch, row_keys: pa.Array, writes: Written
     ) -> None:
         name, count = self._table.name, batch.num_rows
-        rows = list(rows_of(batch))
-        check_rows(self._table, rows)
-        keys = [self._table.key_of(row) for row in rows]
-        stored = [encode_row(name, key, row) for key, row in zip(keys, rows, strict=True)]
+        sizes: list[int] = []
+        digests: list[bytes] = []
+        for at in range(0, count, _CHUNK):
+            rows = list(rows_of(batch.slice(at, _CHUNK)))
+            check_rows(self._table, rows)
+            for row in rows:
+                key = self._table.key_of(row)
+                stored = encode_row(name, key, row)
+                sizes.append(len(stored))
+                digests.append(stored[:DIGEST])
+                writes.append((name, key))
         versions = [
             row_keys,
             pa.repeat(pa.scalar(int.from_bytes(self._slot[:4], "big"), pa.int64()), count),
@@ -148,8 +175,8 @@ class _Bulk:
             pa.repeat(pa.scalar(self._slot[12:], pa.binary(12)), count),
             pa.repeat(pa.scalar(OPEN, pa.int64()), count),
             pa.repeat(pa.scalar(False), count),
-            pa.array(map(len, stored), pa.int64(), size=count),
-            pa.array([value[:DIGEST] for value in stored], pa.binary(DIGEST)),
+            pa.array(sizes, pa.int64()),
+            pa.array(digests, pa.binary(DIGEST)),
         ]
         values = None if space is None else (space.dtype, space.dim)
         layout = Rows(name, None if values is None else values_type(*values))
@@ -157,20 +184,26 @@ class _Bulk:
         self.segments.append(self._storage.save_segment(len(self.segments), prefix, values, name, table))
         if sum(loaded.segment.size for loaded in self.segments) > _KEPT:
             self.segments[-1].drop()
-        self._keys.append(row_keys)
-        writes += [(name, key) for key in keys]
 
-    def finish(self) -> None:
-        """See that no row came twice.
 
-        Raises:
-            InvalidRecord: One did.
-        """
-        total = sum(map(len, self._keys))
-        if total and len(pc.unique(pa.chunked_array(self._keys))) != total:
-            raise InvalidRecord(
-                "the batch holds a key twice though it says that its keys are unique; say unique=False"
-            )
+def _check_unique(writes: Written) -> None:
+    """See that no row came twice, of those that went to segments or of any others.
+
+    Raises:
+        InvalidRecord: One did.
+    """
+    writes.sort()
+    if any(map(eq, writes, islice(writes, 1, None))):
+        raise InvalidRecord(
+            "the batch holds a key twice though it says that its keys are unique; say unique=False"
+        )
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """A batch in pieces of the size of a segment."""
+    most = min(_ROWS, max(1, batch.num_rows * _BYTES // max(1, batch.nbytes)))
+    for at in range(0, batch.num_rows, most):
+        yield batch.slice(at, most)
 
 
 def _row_keys(table: Table, prefix: bytes, batch: pa.RecordBatch, *, given: bool) -> pa.Array:
