@@ -116,8 +116,8 @@ def fold(
     puts: Iterable[Item],
     deletes: Iterable[bytes],
     judge: Judge,
-    segments: Iterable[Loaded] = (),
-    indexing: Indexing = Indexing(),
+    segments: Iterable[Loaded],
+    indexing: Indexing,
 ) -> tuple[dict[str, Stored], int]:
     """Write items, whose keys are in no table but where `deletes` has them, and delete others.
 
@@ -153,17 +153,17 @@ def fold(
         share = shares.of(item[0])
         share.puts.append(item)
         pending += not share.stored.kind and kind_of(item[0]) is not None
+    for loaded in segments:
+        if not judge.lost(
+            loaded.layout.keys(loaded.table.slice(0, 1))[0]
+        ):  # its branch or its namespace may have gone since
+            shares.of_segment(loaded.segment).segments.append(loaded)
     for key in gone:
         kind = kind_of(key)
         for share in shares.by_name.values():
             home = share.stored.kind == (kind or "") and key.startswith(share.stored.prefix)
             if home or (not share.stored.kind and state.pending):
                 share.deletes.append(key)
-    for loaded in segments:
-        if not judge.lost(
-            loaded.layout.keys(loaded.table.slice(0, 1))[0]
-        ):  # its branch or its namespace may have gone since
-            shares.of_segment(loaded.segment).segments.append(loaded)
     kept: dict[str, Stored] = {}
     for share in shares.by_name.values():
         stored: Stored | None = share.stored

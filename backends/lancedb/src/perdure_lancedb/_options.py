@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from perdure import InvalidURL, PermissionDenied
 
-__all__ = ["BUCKET_OPTIONS", "OPTIONS", "Bucket", "Indexing", "Options", "parse_url"]
+__all__ = ["BUCKET_OPTIONS", "INDEXING", "OPTIONS", "Bucket", "Indexing", "Options", "parse_url"]
 
 #: URL query options → what they do.
 OPTIONS = {
@@ -50,6 +50,10 @@ class Indexing:
 
     least: int = 20_000
     method: Literal["ivf_flat", "ivf_rq", "hnsw"] = "ivf_flat"
+
+
+#: Where a URL says nothing.
+INDEXING = Indexing()
 
 
 @dataclass(frozen=True)

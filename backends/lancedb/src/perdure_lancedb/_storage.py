@@ -59,6 +59,11 @@ class LanceStorage(Storage):
         with self._lease.use() as store:
             return store.look(prefix, read)
 
+    def is_indexed(self, prefix: bytes) -> bool:
+        """As `Store.is_indexed` says."""
+        with self._lease.use() as store:
+            return store.is_indexed(prefix)
+
     def groups(self, prefixes: Sequence[bytes]) -> Iterator[list[tuple[bytes, bytes]]]:
         """The versions of many rows, by one look at the table."""
         with self._lease.use() as store:

@@ -23,7 +23,7 @@ from perdure_lancedb._entries import BASE, LOG, MARK, Base, Entry, Segment, Stat
 from perdure_lancedb._errors import translated
 from perdure_lancedb._memtable import Memtable, after
 from perdure_lancedb._objects import Objects
-from perdure_lancedb._options import Indexing
+from perdure_lancedb._options import INDEXING, Indexing
 from perdure_lancedb._upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Store:
     """What all backends of this process share that are open on one store. Safe from several threads."""
 
     def __init__(
-        self, objects: Objects, fold: int, *, read_only: bool, indexing: Indexing = Indexing()
+        self, objects: Objects, fold: int, *, read_only: bool, indexing: Indexing = INDEXING
     ) -> None:
         self.objects = objects
         self.read_only = read_only
@@ -243,6 +243,11 @@ class Store:
             ]
 
         return self._steady(read)
+
+    def is_indexed(self, prefix: bytes) -> bool:
+        """Whether the vectors under a prefix have an index."""
+        stored = self.now.state.tables.values()
+        return any(table.index is not None and table.prefix == prefix for table in stored)
 
     def look(self, prefix: bytes, read: Callable[[Snapshot], _T]) -> _T:
         """What `read` makes of the rows under a prefix, at one moment; called again where files went meanwhile.

@@ -37,8 +37,8 @@ _BREADTHS = {"ivf_flat": (1,), "ivf_rq": (4, 16, 64), "hnsw": (2, 8)}
 #: Rows in a partition, and in one of an HNSW graph, at the least.
 _PARTITION, _GRAPH = 400, 1_000_000
 
-#: Vectors for each partition that the partitions are learnt from: LanceDB's 256 find no better ones.
-_SAMPLE = 64
+#: Vectors for each partition that the partitions are learnt from; of many, LanceDB's 256 find no better ones.
+_SAMPLE, _MANY = (256, 64), 128
 
 #: A share of the indexed rows: when so many have come, the index is made anew.
 _GROWN = 0.2
@@ -82,7 +82,7 @@ def renewed(steps: Steps, old: Nearest) -> Nearest | None:
 def _made(steps: Steps, method: str, metric: str, rows: int) -> Nearest | None:
     parts = max(1, rows // _GRAPH if method == "hnsw" else min(rows // _PARTITION, int(8 * math.sqrt(rows))))
     try:
-        steps.index_vectors(NAME, _TYPES[method], parts, metric, _SAMPLE)
+        steps.index_vectors(NAME, _TYPES[method], parts, metric, _SAMPLE[parts > _MANY])
         probes, breadth = _calibrated(steps.open(), method, metric, parts)
     except Interfered:
         raise
@@ -142,9 +142,9 @@ def _truth(dataset: Any, metric: str, queries: Floats, wanted: int) -> tuple[lis
     fit = True
     scan = dataset.scanner(columns=["values"], filter="NOT dead", with_row_id=True, batch_size=_BATCH)
     for batch in scan.to_batches():
-        block = matrix_of(batch["values"]).astype(np.float64 if wide else np.float32)
+        block: Floats = matrix_of(batch["values"]).astype(np.float64 if wide else np.float32)
         with np.errstate(all="ignore"):
-            norms = np.sqrt(np.einsum("ij,ij->i", block, block).astype(np.float64))
+            norms = np.sqrt(np.add.reduce(block * block, axis=1).astype(np.float64))
             fit = fit and bool(wide or ((norms < LONGEST) & ((norms > SHORTEST) | (norms == 0))).all())
             score = (queries.astype(block.dtype) @ block.T).astype(np.float64)
             if metric == "cosine":
