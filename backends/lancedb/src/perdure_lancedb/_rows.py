@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import pyarrow as pa
@@ -101,13 +102,11 @@ class LanceRows(Rows):
         live: dict[bytes, Live] = {}
         for start, some in by_start.items():
             only = some[0] if len(some) == 1 else start
-            live |= self._storage.look(
-                only, lambda snapshot, some=some: self.judge(snapshot, state, lineage, some)
-            )
+            live |= self._storage.look(only, partial(self.judge, state, lineage, some))
         return live
 
     def judge(
-        self, snapshot: Snapshot, state: State, lineage: Lineage, groups: Sequence[bytes]
+        self, state: State, lineage: Lineage, groups: Sequence[bytes], snapshot: Snapshot
     ) -> dict[bytes, Live]:
         """The live versions of rows of one snapshot; it has all that it needs when it returns."""
         best: dict[bytes, _Seen] = {}
@@ -128,8 +127,8 @@ class LanceRows(Rows):
         for group, seen in self._folded(snapshot, lineage, asked):
             if group not in best or seen[:2] < best[group][:2]:
                 best[group] = seen
-        for group, versions in self._every(snapshot, odd).items():
-            if (found := self._newest(state, lineage, {**versions, **recent[group]})) is not None:
+        for group, every in self._every(snapshot, odd).items():
+            if (found := self._newest(state, lineage, {**every, **recent[group]})) is not None:
                 best[group] = found
         return {group: seen.live for group, seen in best.items() if seen.live is not None}
 

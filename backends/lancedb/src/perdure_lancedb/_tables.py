@@ -83,6 +83,20 @@ class View:
         at = bisect_right(self._fences, start)
         return start, (min(end, self._fences[at]) if at < len(self._fences) else end)
 
+    def reach(self, start: bytes, end: bytes, items: int, size: int | None) -> bytes:
+        """Up to where a range has about so many items, and so many bytes; at least to the next fence."""
+        at = bisect_right(self._fences, start)
+        for fence in self.stored.fences[max(0, at - 1) :]:
+            items -= fence.items
+            size = None if size is None else size - fence.size
+            if (items < 0 or (size is not None and size < 0)) and fence.key > start:
+                return min(end, fence.key)
+        return end
+
+    def take(self, row_ids: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        """Some columns of rows by LanceDB's ids, of which there is at least one."""
+        return self.dataset._take_rows([*row_ids], columns=[*columns])
+
     def range(self, start: bytes, end: bytes) -> list[Item]:
         """All items of a range, in no order."""
         order, low = self.layout.order, self.layout.low(start)
