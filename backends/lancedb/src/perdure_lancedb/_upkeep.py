@@ -116,7 +116,7 @@ class Upkeep:
             if value is None or (attempt_time(key) <= newest and key not in once)
         ]
         tables, pending = cut.state.tables, cut.state.pending
-        if items or cut.segments:
+        if cut.items or cut.segments:  # a head that went takes the rows of its namespace with it
             judge = Judge(cast(Storage, self._store))  # it only reads, by `get` and `range`
             try:
                 with translated(self._objects.place):
