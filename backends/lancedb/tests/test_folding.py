@@ -309,16 +309,16 @@ def test_a_full_disk_fails_the_fold_and_not_the_commit(tmp_path):
         assert store.verify().ok
 
 
-def test_a_table_in_whose_place_is_a_file_fails_the_fold_and_not_the_commit(tmp_path):
+def test_a_file_in_the_place_of_the_tables_fails_the_fold_and_not_the_commit(tmp_path):
     url = f"lancedb:///{tmp_path}/s?fold=20"
     with perdure.open(url) as store:
-        (tmp_path / "s" / "items.lance").write_bytes(b"somebody's")
+        (tmp_path / "s" / "tables").write_bytes(b"somebody's")
         for i in range(30):
             store.memories.put(Memory(id=f"m{i}"))
         assert len(list(store.memories.scan())) == 30
         with pytest.raises(perdure.PerdureError):
             store.compact()
-        (tmp_path / "s" / "items.lance").unlink()
+        (tmp_path / "s" / "tables").unlink()
         store.compact()
         assert len(list(store.memories.scan())) == 30
 
