@@ -7,7 +7,7 @@ Where this cannot give as many vectors as there are, or would look at too much, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -33,6 +33,7 @@ from perdure.kit import (
 from perdure_lancedb._candidates import Block, Floats, depths_of, matrix_of, nearest, tail_of, within
 from perdure_lancedb._columns import of_rows
 from perdure_lancedb._filter import push
+from perdure_lancedb._sql import pieces
 from perdure_lancedb._storage import LanceStorage
 
 if TYPE_CHECKING:
@@ -97,7 +98,6 @@ class _Tail(NamedTuple):
 class _Found(NamedTuple):
     """Candidates, and the score below which there may be others."""
 
-    keys: list[bytes]
     ids: list[str]
     scores: NDArray[np.float64]
     horizon: float
@@ -114,11 +114,7 @@ class LanceSearcher(Searcher):
         self._tails: dict[bytes, tuple[object, _Tail]] = {}
 
     def search(self, search: Search, at: At) -> list[Hit]:
-        """The nearest vectors; about, where there is an index and the search is not said to be exact.
-
-        Raises:
-            NotFound, InvalidRecord, InvalidFilter: As the kit's says.
-        """
+        """The nearest vectors; about, where there is an index and the search is not said to be exact."""
         if not search.exact and 0 < search.k <= _MOST:
             found = self._heads.steady(partial(self._approximate, search, at))
             if found is not None:
@@ -232,6 +228,7 @@ class LanceSearcher(Searcher):
         return found
 
     def _unfolded(self, space: Space, state: State, lineage: Lineage, snapshot: Snapshot) -> _Recent | None:
+        """The same, whatever its size; None where a maintenance removed much."""
         depths = {number.to_bytes(4, "big"): (depth, upto) for depth, (number, upto) in enumerate(lineage)}
         live: dict[bytes, bytes] = {}
         uncertain: list[bytes] = []
@@ -349,10 +346,10 @@ def _rungs(request: _Request) -> Iterator[tuple[int, str]]:
     if where is not None and space.table is None and not uses_counters(where):
         pushed = push(TABLES["vectors"], where).condition
         condition = f"{condition} AND ({pushed})" if pushed else condition
-    wanted = 2 * k + 10 if where is None else max(64, 8 * k)
+    wanted = k + 6 + k // 4 if where is None else max(64, 8 * k)
     if where is None or space.table is not None:
         yield wanted, ""
-        wanted *= 2
+        wanted *= 3
     while wanted <= _PATIENCE:
         yield wanted, condition
         wanted *= 6
@@ -371,44 +368,45 @@ def _candidates(
     near = view.scan(
         [*_COLUMNS, "_distance"], condition, nearest=asked, prefilter=bool(condition), fast_search=True
     )
-    near = near.filter(near["values"].is_valid()) if near["values"].null_count else near
-    matrix = matrix_of(near["values"])
-    exact = scores(space.metric, matrix, query)
+    exact = scores(space.metric, matrix_of(near["values"]), query)
     limits = [float(exact.min())] if len(near) and len(near) >= asked["k"] else []
-    keys: list[bytes] = []
-    ids: list[str] = []
-    steps: list[NDArray[np.int64]] = []
-    parts: list[NDArray[np.float64]] = []
-
-    def add(
-        some: list[bytes], names: list[str], rows: NDArray[np.int64], depths: NDArray[np.int64], found: Any
-    ) -> None:
-        keys.extend(some[row] for row in rows.tolist())
-        ids.extend(names[row] for row in rows.tolist())
-        steps.append(depths)
-        parts.append(found)
-
-    there = near["row_key"].to_pylist()
-    depths = depths_of(near, lineage)
-    rows = _open(there, depths, recent)
-    add(there, near["id"].to_pylist(), rows, depths[rows], exact[rows])
-    depths = depths_of(tail.versions, lineage)
+    keys, depths = near["row_key"].to_pylist(), depths_of(near, lineage)
+    rows = _open(keys, depths, recent)
+    parts = [_part(keys, near["id"].to_pylist(), rows, depths, exact[rows])]
+    depths, latest = depths_of(tail.versions, lineage), np.arange(len(recent.block.ids))
     for block, at, shown in (
         (tail.block, depths, _open(tail.block.keys, depths, recent)),
-        (recent.block, np.zeros(len(recent.block.ids), np.int64), np.arange(len(recent.block.ids))),
+        (recent.block, np.zeros_like(latest), latest),
     ):
         rows, more = block.best(space.metric, query, shown, wanted)
         exact = scores(space.metric, block.matrix[rows], query)
         if more:
             limits.append(float(exact.min()))
-        add(block.keys, block.ids, rows, at[rows], exact)
-    depths, found = np.concatenate(steps), np.concatenate(parts)
-    if depths.any():
-        front = _unhidden(view, lineage, keys, depths)
-        ids = [item for item, first in zip(ids, front.tolist(), strict=True) if first]
-        keys = [key for key, first in zip(keys, front.tolist(), strict=True) if first]
-        found = found[front]
-    return _Found(keys, ids, found, max(limits) + _slack(space, limits, query) if limits else -np.inf)
+        parts.append(_part(block.keys, block.ids, rows, at, exact))
+    found = pa.concat_tables(parts)
+    if len(lineage) > 1:
+        found = found.filter(_unhidden(view, lineage, found))
+    horizon = max(limits) + _slack(space, limits, query) if limits else -np.inf
+    return _Found(found["id"].to_pylist(), found["score"].to_numpy(), horizon)
+
+
+def _part(
+    keys: Sequence[bytes],
+    ids: Sequence[str],
+    rows: NDArray[np.int64],
+    depths: NDArray[np.int64],
+    exact: NDArray[np.float64],
+) -> pa.Table:
+    """Some rows as candidates."""
+    some = rows.tolist()
+    return pa.table(
+        {
+            "row_key": pa.array([keys[row] for row in some], pa.large_binary()),
+            "id": pa.array([ids[row] for row in some], pa.large_string()),
+            "depth": depths[rows],
+            "score": exact,
+        }
+    )
 
 
 def _open(keys: list[bytes], depths: NDArray[np.int64], recent: _Recent) -> NDArray[np.int64]:
@@ -426,22 +424,17 @@ def _slack(space: Space, limits: list[float], query: NDArray[np.float64]) -> flo
     return _SLACK * (abs(max(limits)) + float(np.linalg.norm(query)))
 
 
-def _unhidden(
-    view: View, lineage: Lineage, keys: list[bytes], depths: NDArray[np.int64]
-) -> NDArray[np.bool_]:
+def _unhidden(view: View, lineage: Lineage, found: pa.Table) -> pa.Array:
     """Which candidates no closer branch replaced or deleted."""
-    behind = [key for key, depth in zip(keys, depths.tolist(), strict=True) if depth]
-    closer: dict[bytes, int] = {}
+    keys, depths = found["row_key"].to_pylist(), found["depth"].to_pylist()
+    closest: dict[bytes, int] = {}
     numbers = {number: depth for depth, (number, _) in enumerate(lineage)}
-    for start in range(0, len(behind), _FEW):
-        found = view.scan(
-            ["row_key", "branch"], f"{of_rows(behind[start : start + _FEW])} AND {within(lineage)}"
-        )
-        for key, branch in zip(found["row_key"].to_pylist(), found["branch"].to_pylist(), strict=True):
-            closer[key] = min(closer.get(key, len(lineage)), numbers[branch])
-    return np.array(
-        [not depth or closer[key] == depth for key, depth in zip(keys, depths.tolist(), strict=True)]
-    )
+    for some in pieces(key for key, depth in zip(keys, depths, strict=True) if depth):
+        versions = view.scan(["row_key", "branch"], f"{of_rows(some)} AND {within(lineage)}")
+        for key, branch in zip(versions["row_key"].to_pylist(), versions["branch"].to_pylist(), strict=True):
+            closest[key] = min(closest.get(key, len(lineage)), numbers[branch])
+    first = [not depth or closest[key] == depth for key, depth in zip(keys, depths, strict=True)]
+    return pa.array(first, pa.bool_())
 
 
 def _front(keys: list[bytes], branches: list[int], lineage: Lineage) -> NDArray[np.bool_]:
