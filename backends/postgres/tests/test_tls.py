@@ -5,12 +5,14 @@ server, takes the place of one that has it; certificates are made by the program
 """
 
 import runpy
+import select
 import socket
 import ssl
 import struct
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +24,9 @@ servers = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("servers
 
 #: What a client sends first to ask for TLS.
 ASKED = struct.pack("!II", 8, 80877103)
+
+#: What a socket that does not block says where it could only wait.
+LATER = (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError)
 
 REFUSED = (perdure.Unavailable, perdure.PermissionDenied)
 
@@ -107,29 +112,34 @@ class Proxy:
             return
 
     def _relay(self, secure: ssl.SSLSocket) -> None:
-        with socket.create_connection(("127.0.0.1", self._server_port)) as server:
-            secure.settimeout(0.02)
-            back = threading.Thread(target=self._pass, args=(server, secure), daemon=True)
-            back.start()
-            while back.is_alive():
-                try:
-                    data = secure.recv(65_536)
-                except TimeoutError:
-                    continue
-                if not data:
-                    return
-                self.heard += len(data)
-                server.sendall(data)
+        """Both directions in one thread, since OpenSSL lets only one at a time use a connection.
 
-    @staticmethod
-    def _pass(server: socket.socket, secure: ssl.SSLSocket) -> None:
-        try:
-            while data := server.recv(65_536):
-                secure.sendall(data)
-        except OSError:
-            return
+        A side is read again once the other has taken all that it said before, so that each direction goes on
+        while the other stands still.
+        """
+        with socket.create_connection(("127.0.0.1", self._server_port)) as server:
+            secure.setblocking(False)
+            server.setblocking(False)
+            unsent: dict[socket.socket, bytes] = {secure: b"", server: b""}
+            while True:
+                senders = [side for side, other in ((secure, server), (server, secure)) if not unsent[other]]
+                takers = [side for side in unsent if unsent[side]]
+                at_hand = secure in senders and secure.pending()  # was read from the network, and not by us
+                readable, writable, _ = select.select(senders, takers, [], 0 if at_hand else None)
+                for side in writable:
+                    with suppress(*LATER):
+                        unsent[side] = unsent[side][side.send(unsent[side]) :]
+                for side in {*readable, *([secure] if at_hand else [])}:
+                    with suppress(*LATER):
+                        data = side.recv(65_536)
+                        if not data:
+                            return
+                        self.heard += len(data) if side is secure else 0
+                        unsent[server if side is secure else secure] = data
 
     def close(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # or the thread would wait for a client for ever
         self._listener.close()
 
 
