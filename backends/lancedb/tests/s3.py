@@ -1,19 +1,22 @@
 """Object storage for tests: moto's server in a process of its own, and a small one that fails as it is told.
 
 As a program it serves until its input ends, on two ports with the same buckets; the second is behind a proxy
-that drops the header of conditional writes. It prints both.
+that drops the header of conditional writes. It prints both. With a command it serves while that runs, and tells
+it in the environment where, so that it can open ``lancedb+s3://bucket/prefix``::
+
+    python s3.py perdure conformance 'lancedb+s3://bucket/{unique}'
 """
 
 import http.server
 import json
-import logging
+import os
 import re
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from itertools import count
 from typing import Any
@@ -21,6 +24,8 @@ from urllib.parse import urlencode, urlsplit
 
 KEY, SECRET = "AKIATESTTESTTEST", "Zq9Alpha/Zq9Beta+Zq9Gamma"
 CREDENTIALS = "AKIATESTTESTTEST:Zq9Alpha%2FZq9Beta%2BZq9Gamma"
+
+Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 def url_of(bucket: str, prefix: str, endpoint: str, **options: Any) -> str:
@@ -167,36 +172,60 @@ def _handler(stub: Stub) -> type[http.server.BaseHTTPRequestHandler]:
     return Handler
 
 
-def _application(strip: bool, lock: threading.Lock) -> Callable[[dict[str, Any], Any], Iterable[bytes]]:
-    from moto.server import DomainDispatcherApplication, create_backend_app
-
-    application = DomainDispatcherApplication(create_backend_app)
-
+def _application(moto: Application, strip: bool, lock: threading.Lock) -> Application:
     def serve(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] != "PUT":
-            return application(environ, start)
+            return moto(environ, start)
         if strip:
             environ.pop("HTTP_IF_NONE_MATCH", None)
         with lock:  # moto looks at the condition first and writes then
-            return application(environ, start)
+            return moto(environ, start)
 
     return serve
 
 
-def main() -> None:
-    """Serve until the input ends."""
-    from werkzeug.serving import make_server
+@contextmanager
+def serving(*buckets: str) -> Iterator[list[int]]:
+    """Serve from this process: the ports of the server, and of the one that drops conditions.
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    lock = threading.Lock()
+    Without moto's choice between all services of AWS, which takes half of a request's time.
+    """
+    from moto.server import create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Handler(WSGIRequestHandler):
+        protocol_version = "HTTP/1.1"  # keeps connections
+
+        def log(self, *_: Any) -> None:
+            """Say nothing."""
+
+    moto, lock = create_backend_app("s3"), threading.Lock()
+    for bucket in buckets:
+        moto.test_client().put(f"/{bucket}")
     servers = [
-        make_server("127.0.0.1", 0, _application(strip, lock), threaded=True) for strip in (False, True)
+        make_server("127.0.0.1", 0, _application(moto, strip, lock), threaded=True, request_handler=Handler)
+        for strip in (False, True)
     ]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(json.dumps([server.server_port for server in servers]), flush=True)
-    sys.stdin.read()
+    yield [server.server_port for server in servers]
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def main(*command: str) -> int:
+    """Serve until the input ends; or while a command runs, to which the environment says where."""
+    with serving(*(["bucket"] if command else [])) as ports:
+        if not command:
+            print(json.dumps(ports), flush=True)
+            sys.stdin.read()
+            return 0
+        endpoint = f"http://127.0.0.1:{ports[0]}"
+        said = {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true", "NO_PROXY": "127.0.0.1"}
+        keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+        return subprocess.run(command, env=os.environ | said | keys, check=False).returncode
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(*sys.argv[1:]))
