@@ -38,6 +38,9 @@ _RETRIES = 3
 _FIRST_WAIT, _LAST_WAIT = 0.05, 0.8
 _READERS = 16
 
+#: Endpoints and buckets that kept a condition in this process.
+_conditional: set[tuple[str | None, str]] = set()
+
 #: The process that started obstore's threads. They do not survive a fork, and a child that calls it waits forever.
 _started_by: int | None = None
 
@@ -78,14 +81,17 @@ class S3Objects:
         with self._translated():
             self._store = _store(options.bucket)
         found = self.read(MARKER)
+        known = (self._bucket.endpoint, self._bucket.name) in _conditional
         if found is None:
             self._check_empty(create)
-            self._check_new()
-            self.create(MARKER, FORMAT)
-            found = self.read(MARKER)
-        elif create and found == FORMAT:
+            if not known:
+                self._check_new()
+            found = FORMAT if self.create(MARKER, FORMAT) else self.read(MARKER)
+        elif create and found == FORMAT and not known:
             self._check_conditional()
         check_format(found, self.place)
+        if create:
+            _conditional.add((self._bucket.endpoint, self._bucket.name))
 
     def __repr__(self) -> str:
         return f"<S3Objects of {self.place}>"
