@@ -323,12 +323,13 @@ class Store:
         """Put a value if the present one is `old`, with all that waits, and with segments; whether it was put."""
         self.check()
         with self.lock:
-            while True:
+            # Who asks has looked a moment ago: what was seen then is tried first, unless segments stand on a base.
+            ready = not segments and self.get(key) == old
+            while not (ready and self.append([(key, new)], [], segments)):
                 self.catch_up()
                 if self.get(key) != old or any(loaded.began <= self.now.void for loaded in segments):
                     return False
-                if self.append([(key, new)], [], segments):
-                    break
+                ready = True
         self._upkeep.fold_if_due()
         return True
 
