@@ -36,6 +36,11 @@ class LanceStorage(Storage):
                 store.catch_up()
             return store.get(key)
 
+    def get_again(self, key: bytes) -> bytes | None:
+        """The value under a key as this process knows it: all that it reads is of the same state, or an older one."""
+        with self._lease.use() as store:
+            return store.get(key)
+
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of several keys."""
         with self._lease.use() as store:

@@ -176,9 +176,12 @@ class HeadStore:
             CorruptStore: The head is damaged.
             IncompatibleStore: A later version wrote it.
         """
+        return self._loaded(self._storage.get)
+
+    def _loaded(self, get: Callable[[bytes], bytes | None]) -> State:
         if self.closed:
             raise Unavailable("the store is closed; open it again")
-        raw = self._storage.get(self._keys.head)
+        raw = get(self._keys.head)
         state = self._state
         if state is not None and raw == state.raw:
             return state
@@ -209,7 +212,7 @@ class HeadStore:
                 if self.load().era == state.era:
                     raise
                 continue
-            if self.load().era == state.era:
+            if self._loaded(self._storage.get_again).era == state.era:
                 return found
 
     def swap(self, old: State, new: Head) -> State | None:

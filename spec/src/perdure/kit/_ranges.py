@@ -65,6 +65,11 @@ class ShortKeys(Storage):
         """The value under a key, or None."""
         return self.get_many([key])[0]
 
+    def get_again(self, key: bytes) -> bytes | None:
+        """The value under a key, no older than what was read since."""
+        value = self._storage.get_again(self._stored(key))
+        return None if value is None else self._item(self._stored(key), value)[1]
+
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of several keys."""
         stored = [self._stored(key) for key in keys]

@@ -53,6 +53,14 @@ class Storage(Protocol):
         """The values of several keys; override it where one round trip can serve them."""
         return [self.get(key) for key in keys]
 
+    def get_again(self, key: bytes) -> bytes | None:
+        """`get`, for who has read other keys since and asks whether this one changed before what was read did.
+
+        Override it where `get` looks elsewhere for later writes, which need not be seen: only those that came before
+        a write or deletion that an earlier call has shown.
+        """
+        return self.get(key)
+
     def groups(self, prefixes: Sequence[bytes]) -> Iterator[list[tuple[bytes, bytes]]] | None:
         """The items under each of many prefixes of rows, in their order; None: a range for each is as fast.
 
