@@ -366,6 +366,15 @@ def test_a_proxy_that_drops_conditions_is_refused(s3, s3_kit):
     opened(s3_kit.url_of(bucket, "store", s3.endpoint))
 
 
+def test_a_bucket_is_asked_for_conditions_once_by_each_process(stub, s3_kit):
+    for prefix in ("a", "b", "a"):
+        opened(s3_kit.url_of("bucket", prefix, stub.endpoint))
+    puts = [path for method, path in stub.requests if method == "PUT"]
+    probe, again, *markers = puts
+    assert probe == again
+    assert markers == ["/bucket/a/format", "/bucket/b/format"]
+
+
 def test_a_bucket_that_is_missing(s3, s3_kit):
     for mode in ("rw", "ro"):
         with pytest.raises(NotFound, match="create it"):

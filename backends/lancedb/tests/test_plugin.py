@@ -125,3 +125,21 @@ def test_purge_and_compact_leave_no_byte_in_any_object(url):
             assert b"classified".hex().encode() not in data.lower()
         assert len(list(store.memories.scan())) == 8
         assert store.verify().ok
+
+
+def test_how_many_requests_a_call_takes_on_object_storage(stub, s3_kit):
+    with perdure.open(s3_kit.url_of("bucket", "store", stub.endpoint)) as store:
+        store.memories.put(Memory(id="a", text="one"))
+
+        def requests(call):
+            del stub.requests[:]
+            call()
+            return [f"{method} {path.split('/')[3]}" for method, path in stub.requests]
+
+        look = ["GET log", "GET base"]
+        assert requests(lambda: store.memories.get("a")) == look
+        assert requests(lambda: store.memories.put(Memory(id="b", text="two"))) == [
+            *look,
+            "PUT log",
+            "GET base",
+        ]

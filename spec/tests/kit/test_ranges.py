@@ -53,6 +53,28 @@ def test_a_backend_over_short_keys(dict_storage: Any, driver: Any, row: Any) -> 
     assert store.hook.verify(Context()).ok
 
 
+def test_a_storage_is_asked_for_the_newest_head_once_by_each_read(
+    dict_storage: Any, driver: Any, row: Any
+) -> None:
+    class Remote(dict_storage):  # type: ignore[misc]
+        looks = 0
+
+        def get(self, key: bytes) -> bytes | None:
+            self.looks += 1
+            return super().get(key)
+
+        def get_again(self, key: bytes) -> bytes | None:
+            return super().get(key)
+
+    below = Remote()
+    store = driver(ShortKeys(below, LIMIT))
+    store.commit(Put("memories", [row("memories", "m1")]))
+    assert ShortKeys(below, LIMIT).get_again(b"no") is None
+    before = below.looks
+    assert [found[0] for found in store.fetch("memories", ("m1",))] == ["m1"]
+    assert below.looks == before + 1
+
+
 @pytest.mark.parametrize("size", [1, 2, 100])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_pages_are_put_together(dict_storage: Any, size: int, reverse: bool) -> None:
