@@ -2,9 +2,9 @@
 
 As a program it serves until its input ends, on two ports with the same buckets; the second is behind a proxy
 that drops the header of conditional writes. It prints both. With a command it serves while that runs, and tells
-it in the environment where, so that it can open ``lancedb+s3://bucket/prefix``::
+it in the environment where, so that it can open stores in any bucket::
 
-    python s3.py perdure conformance 'lancedb+s3://bucket/{unique}'
+    python s3.py perdure conformance 'lancedb+s3://{unique}/store'
 """
 
 import http.server
@@ -174,21 +174,36 @@ def _handler(stub: Stub) -> type[http.server.BaseHTTPRequestHandler]:
 
 def _application(moto: Application, strip: bool, lock: threading.Lock) -> Application:
     def serve(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] != "PUT":
-            return moto(environ, start)
         if strip:
             environ.pop("HTTP_IF_NONE_MATCH", None)
-        with lock:  # moto looks at the condition first and writes then
-            return moto(environ, start)
+        with lock:  # moto looks at a condition first and writes then, and lists what others remove meanwhile
+            return list(moto(environ, start))
+
+    return serve
+
+
+def _made(moto: Application, put: Callable[[str], Any]) -> Application:
+    known: set[str] = set()
+
+    def serve(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        bucket = environ["PATH_INFO"].split("/")[1]
+        if bucket not in known:
+            put(f"/{bucket}")
+            known.add(bucket)
+        return moto(environ, start)
 
     return serve
 
 
 @contextmanager
-def serving(*buckets: str) -> Iterator[list[int]]:
+def serving(*, lenient: bool = False) -> Iterator[list[int]]:
     """Serve from this process: the ports of the server, and of the one that drops conditions.
 
     Without moto's choice between all services of AWS, which takes half of a request's time.
+
+    Args:
+        lenient: Whether a bucket is there once it is asked for. moto lists one by going through all of its
+            keys, so that many stores are faster in a bucket each.
     """
     from moto.server import create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
@@ -200,10 +215,11 @@ def serving(*buckets: str) -> Iterator[list[int]]:
             """Say nothing."""
 
     moto, lock = create_backend_app("s3"), threading.Lock()
-    for bucket in buckets:
-        moto.test_client().put(f"/{bucket}")
+    application = _made(moto, moto.test_client().put) if lenient else moto
     servers = [
-        make_server("127.0.0.1", 0, _application(moto, strip, lock), threaded=True, request_handler=Handler)
+        make_server(
+            "127.0.0.1", 0, _application(application, strip, lock), threaded=True, request_handler=Handler
+        )
         for strip in (False, True)
     ]
     for server in servers:
@@ -216,7 +232,7 @@ def serving(*buckets: str) -> Iterator[list[int]]:
 
 def main(*command: str) -> int:
     """Serve until the input ends; or while a command runs, to which the environment says where."""
-    with serving(*(["bucket"] if command else [])) as ports:
+    with serving(lenient=bool(command)) as ports:
         if not command:
             print(json.dumps(ports), flush=True)
             sys.stdin.read()

@@ -1,5 +1,7 @@
 """`perdure.open` with a LanceDB store: how it is opened, shared, closed, and opened again."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import perdure
@@ -143,3 +145,12 @@ def test_how_many_requests_a_call_takes_on_object_storage(stub, s3_kit):
             "PUT log",
             "GET base",
         ]
+
+
+def test_a_command_runs_beside_object_storage(s3_kit):
+    opens = (
+        "import perdure; perdure.open('lancedb+s3://new-bucket/store').memories.put(perdure.Memory(id='a'))"
+    )
+    for program, code in ((opens, 0), ("raise SystemExit(3)", 3)):
+        command = [sys.executable, s3_kit.__file__, sys.executable, "-c", program]
+        assert subprocess.run(command, check=False, timeout=120).returncode == code
