@@ -435,3 +435,9 @@ def test_an_index_that_cannot_be_made_fails_no_commit(url, monkeypatch):
         assert recall(store, "cosine", matrix) == 1
         assert sum(table.count_rows() for table in tables(url)) > 300
     assert indexes(url) == []
+
+
+@pytest.mark.parametrize("option", ["index=-1", "index=many", "method=pq", "method="])
+def test_options_that_say_nothing_sensible(tmp_path, option):
+    with pytest.raises(perdure.InvalidURL, match=option.partition("=")[0]):
+        perdure.open(f"lancedb:///{tmp_path}/s?{option}")
