@@ -132,6 +132,13 @@ def test_huge_cells_and_numbers_at_the_edges(tmp_path):
     there_and_back(layout, items)
 
 
+@pytest.mark.parametrize("layout", [Rows("links"), Rows("vectors", values_type("float16", 3))])
+def test_where_nothing_was_found_the_columns_are_those_of_rows_as_well(layout):
+    (batch,) = layout.cell_batches(layout.schema.empty_table())
+    assert batch.num_rows == 0
+    assert batch.select(layout.cells.names).schema.types == layout.stored.types
+
+
 def test_versions_are_open_and_deletions_are_marked():
     key = key_of(b"m\0rma\0", 7, 9, b"token.token.")
     live = encode_row("memories", (), ("a", *(None,) * 6, "{}", (), None, None, None, "{}", 1, 2))

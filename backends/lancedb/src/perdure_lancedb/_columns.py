@@ -178,12 +178,12 @@ class Rows:
         ]
 
     def cell_batches(self, found: pa.Table) -> list[pa.RecordBatch]:
-        """The columns of the contract that were found, as rows have them: vectors as bytes."""
+        """The columns of the contract that were found, as rows have them: vectors as bytes. At least one batch."""
         if self.values is not None and "values" in found.column_names:
             place = found.column_names.index("values")
             vectors = pa.chunked_array([_bytes(chunk) for chunk in found["values"].chunks], pa.binary())
             found = found.set_column(place, "values", vectors)
-        return found.to_batches()  # type: ignore[no-any-return]
+        return found.to_batches() or [pa.RecordBatch.from_pylist([], schema=found.schema)]
 
     def keys(self, found: pa.Table) -> list[bytes]:
         """The keys of what was found."""
