@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from perdure._errors import PerdureError, StorageError
@@ -22,6 +23,9 @@ __all__ = ["verify"]
 
 #: Findings listed; the counts go on.
 MOST = 1_000
+
+#: Rows looked up at once.
+AT_ONCE = 1_000
 
 
 def verify(storage: Storage, keys: Keys, heads: HeadStore, rows: Rows) -> VerifyReport:
@@ -87,13 +91,19 @@ class _Verification:
 
     def _writes(self, branch: BranchState, slot: bytes, seq: int) -> None:
         generation, record = self._commits.record(branch, slot)
-        for table, key in self._commits.writes(slot, generation, record):
-            group = self._keys.group(table, key) if table in CODES else None
-            lost = group is None or (seq > branch.floor and self._storage.get(group + slot) is None)
-            if lost:
-                self._add(
-                    "error", "row", f"{table} {key!r}", f"the version of commit {record.commit.id} is missing"
-                )
+        writes = self._commits.writes(slot, generation, record)
+        while some := list(islice(writes, AT_ONCE)):
+            groups = [self._keys.group(table, key) if table in CODES else None for table, key in some]
+            keys = [group + slot for group in groups if group is not None and seq > branch.floor]
+            found = dict(zip(keys, self._storage.get_many(keys), strict=True))
+            for (table, key), group in zip(some, groups, strict=True):
+                if group is None or found.get(group + slot, b"") is None:
+                    self._add(
+                        "error",
+                        "row",
+                        f"{table} {key!r}",
+                        f"the version of commit {record.commit.id} is missing",
+                    )
 
     def _versions(self, state: State) -> None:
         """Every stored version: its hash, and that its key is that of its row."""
@@ -138,14 +148,19 @@ class _Verification:
 
     def _references(self, state: State, branch: BranchState) -> None:
         """Dangling references at a branch's head are allowed, so a warning; a vector without its row is damage."""
-        for table, column, where, target in self._referring(state, branch):
-            self._checked["references"] += 1
-            group = self._keys.group(table, target)
+        referring = self._referring(state, branch)
+        while some := list(islice(referring, AT_ONCE)):
+            self._checked["references"] += len(some)
+            groups = [self._keys.group(table, target) for table, _, _, target in some]
+            wanted = list(dict.fromkeys(group for group in groups if group is not None))
             try:
-                found = group is not None and self._rows.find(state, state.lineage(head_point(branch)), group)
+                lineage = state.lineage(head_point(branch))
+                live = self._rows.find_many(state, lineage, wanted)
             except PerdureError:
                 return  # the history is damaged, which was reported
-            if not found:
+            for (table, column, where, target), group in zip(some, groups, strict=True):
+                if group in live:
+                    continue
                 severity = "error" if column == "space" else "warning"
                 self._add(
                     severity,
