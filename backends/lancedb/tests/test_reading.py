@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import perdure
@@ -11,20 +10,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from perdure import TABLES, F, HistoryExpired, Memory, Query
-from perdure.filters import And, OrderTerm
+from perdure import TABLES, F, Memory, Query
+from perdure.filters import OrderTerm
 from perdure.kit import Reader, Rows
 from perdure_lancedb import _reading
 from perdure_lancedb._plugin import LancePlugin
 from perdure_lancedb._tables import View
 
 MEMORIES = TABLES["memories"]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[perdure.Store]:
-    with perdure.open(f"lancedb:///{tmp_path}/store?fold=100") as opened:
-        yield opened
 
 
 @contextmanager
@@ -129,3 +122,58 @@ def compare(engine: Any, query: Query, at: perdure.Point) -> None:
         cursor = (*(row[MEMORIES.position[term.column]] for term in query.order), row[0])
         following = Query("memories", query.where, query.order, 2, cursor, query.columns)
         assert list(mine.select(following, at)) == list(kit.select(following, at))
+
+
+def test_few_rows_of_many_are_read(tmp_path, monkeypatch):
+    """A filtered find, by order or by key, takes its rows from 20,000 and no others."""
+    url = f"lancedb:///{tmp_path}/store"
+    read: dict[str, int] = {}
+    with perdure.open(url) as store, backend(url) as engine:
+        store.memories.put([Memory(id=f"m{i:05d}", tier=i % 1_000, title="t") for i in range(20_000)])
+        with engine._storage._lease.use() as files:
+            files.fold()
+
+        def counted(view: View, columns: Any, *more: Any, **options: Any) -> Any:
+            found = scan(view, columns, *more, **options)
+            if "title" in columns:
+                read["rows"] = read.get("rows", 0) + found.num_rows
+            return found
+
+        def took(view: View, ids: Any, columns: Any) -> Any:
+            read["rows"] = read.get("rows", 0) + len(ids)
+            return take(view, ids, columns)
+
+        scan, take = View.scan, View.take
+        monkeypatch.setattr(View, "scan", counted)
+        monkeypatch.setattr(View, "take", took)
+        for order, most in (("-updated_at", 5), (None, 5), (None, None)):
+            read.clear()
+            found = store.memories.find(F.tier == 7, order_by=order, limit=most)
+            assert len(found) == (most or 20)
+            assert {memory.tier for memory in found} == {7}
+            assert read["rows"] == len(found)
+        read.clear()
+        assert store.memories.count(F.tier == 7) == 20
+        assert read == {}
+
+
+def test_vectors_of_all_spaces_come_in_order(tmp_path):
+    url = f"lancedb:///{tmp_path}/store"
+    with perdure.open(url) as store, backend(url) as engine:
+        for name in ("b", "a", "c"):
+            store.vectors.create_space(name, dim=2)
+            for i in range(4):
+                store.vectors.put([float(i + 1), 1.0], id=f"v{i}", space=name)
+            with engine._storage._lease.use() as files:
+                files.fold()
+        store.vectors.put([9.0, 9.0], id="v0", space="a")
+        at = store.head()
+        for after in (None, ("a", "v2"), ("b", "v3")):
+            for limit in (None, 3):
+                query = Query("vectors", None, (), limit, after)
+                rows = list(kits(engine).select(query, at))
+                assert list(engine._reader.select(query, at)) == rows
+                assert [
+                    row for batch in engine._reader.scan(query, at) for row in perdure.kit.rows_of(batch)
+                ] == rows
+        assert engine._reader.count("vectors", None, at) == 12

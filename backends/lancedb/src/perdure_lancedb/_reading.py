@@ -6,36 +6,42 @@ of a point, less those of which a closer ancestor has a version.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from perdure import TABLES, At, InvalidFilter, Point, Query, Row, Table
 from perdure.filters import (
     And,
-    Compare,
     Filter,
-    IsNull,
-    Or,
-    OrderTerm,
-    Path,
-    columns_of,
     matcher,
     sort_rows,
     uses_counters,
 )
-from perdure.kit import Reader, State, batch_of, decode_row, project, rows_of
+from perdure.kit import Reader, State, decode_row, project, rows_of
 
 from perdure_lancedb._columns import Rows as Layout
 from perdure_lancedb._columns import of_rows
 from perdure_lancedb._filter import order_by, push
 from perdure_lancedb._rows import ANCESTORS, LanceRows, Lineage, shown
+from perdure_lancedb._scans import (
+    KEY,
+    Job,
+    after,
+    beyond,
+    closer_of,
+    cut,
+    needed,
+    projected,
+    taken,
+    tested,
+    visible,
+    whole,
+)
 from perdure_lancedb._sql import literal, pieces
 
 if TYPE_CHECKING:
@@ -62,29 +68,6 @@ _TOP, _SHORT = 20_000, 500
 
 #: Row keys of closer ancestors that are looked up, before a count goes page by page.
 _CLOSER = 20_000
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class _Job(NamedTuple):
-    """What a query asks of one table.
-
-    Attributes:
-        condition: What LanceDB judges.
-        test: What is left to judge of a row, if anything is.
-        columns: What each row that is found has: those that are asked for, in their order.
-    """
-
-    table: Table
-    condition: str
-    exact: bool
-    where: Filter | None
-    columns: tuple[str, ...]
-
-    @property
-    def test(self) -> Callable[[Row], bool]:
-        where = self.where
-        return (lambda row: True) if where is None else matcher(self.table, where)
 
 
 class _Place(NamedTuple):
@@ -147,7 +130,7 @@ class LanceReader(Reader):
             return counted
         return sum(batch.num_rows for page in self._pages(job, query, at) for batch in page)
 
-    def _job(self, query: Query, columns: Sequence[str]) -> _Job | None:
+    def _job(self, query: Query, columns: Sequence[str]) -> Job | None:
         """What LanceDB does of a query; None where the kit has to do it."""
         table = TABLES[query.table]
         if query.where is not None:
@@ -155,7 +138,7 @@ class LanceReader(Reader):
             if uses_counters(query.where):
                 return None
         pushed = push(table, query.where)
-        return _Job(table, pushed.condition, pushed.exact, query.where, tuple(columns))
+        return Job(table, pushed.condition, pushed.exact, query.where, tuple(columns))
 
     def _prefixes(self, state: State, table: Table) -> list[bytes]:
         """What the keys of rows of a table begin with, for each of LanceDB's tables."""
@@ -166,7 +149,7 @@ class LanceReader(Reader):
 
     # ------------------------------------------------------------------------------- in key order
 
-    def _pages(self, job: _Job, query: Query, at: At) -> Iterator[list[pa.RecordBatch]]:
+    def _pages(self, job: Job, query: Query, at: At) -> Iterator[list[pa.RecordBatch]]:
         """The rows in key order. The first page is read at once, with the place."""
         left = query.limit
         places: list[_Place] = []
@@ -182,11 +165,11 @@ class LanceReader(Reader):
     def _places(self, state: State, table: Table, cursor: tuple[Any, ...] | None) -> list[_Place]:
         group = None if cursor is None else self._keys.group(table.name, cursor)
         begin = b"" if group is None else group + b"\xff"
-        ends = ((prefix, _after(prefix)) for prefix in self._prefixes(state, table))
+        ends = ((prefix, after(prefix)) for prefix in self._prefixes(state, table))
         return [_Place(max(p, begin), end, p, _FIRST) for p, end in ends if begin < end]
 
     def _rest(
-        self, job: _Job, point: Point, places: list[_Place], left: int | None, page: list[pa.RecordBatch]
+        self, job: Job, point: Point, places: list[_Place], left: int | None, page: list[pa.RecordBatch]
     ) -> Iterator[list[pa.RecordBatch]]:
         while True:
             if page:
@@ -203,7 +186,7 @@ class LanceReader(Reader):
             page = self._heads.steady(following)
 
     def _page(
-        self, job: _Job, point: Point, places: list[_Place], left: int | None, state: State
+        self, job: Job, point: Point, places: list[_Place], left: int | None, state: State
     ) -> list[pa.RecordBatch]:
         """The rows of the next stretch; `places` is moved on."""
         lineage = state.lineage(point)
@@ -211,11 +194,11 @@ class LanceReader(Reader):
             return []
         place = places[0]
         if len(lineage) > ANCESTORS:
-            found, after = self._walked(job, point, place, state)
+            found, rest = self._walked(job, point, place, state)
         else:
             read = partial(self._stretch, job, state, lineage, place, left)
-            found, after = self._storage.look(place.prefix, read)
-        places[:1] = [] if after is None else [after]
+            found, rest = self._storage.look(place.prefix, read)
+        places[:1] = [] if rest is None else [rest]
         schema = project(job.table, job.columns)
         if left is not None:
             found = found.slice(0, left)
@@ -225,16 +208,16 @@ class LanceReader(Reader):
             if batch.num_rows
         ]
 
-    def _walked(self, job: _Job, point: Point, place: _Place, state: State) -> tuple[pa.Table, _Place | None]:
+    def _walked(self, job: Job, point: Point, place: _Place, state: State) -> tuple[pa.Table, _Place | None]:
         """The next rows as the kit finds them, where there are too many ancestors for one condition."""
         versions = list(islice(self._rows.scan(state, point, place.start, place.end), _PAGE))
         rows = (cast(Row, decode_row(job.table.name, value)) for _, _, value in versions)
-        found = _projected(job, list(filter(job.test, rows)))
+        found = projected(job, list(filter(job.test, rows)))
         return found, place._replace(start=versions[-1][0] + b"\xff") if len(versions) == _PAGE else None
 
     def _stretch(
         self,
-        job: _Job,
+        job: Job,
         state: State,
         lineage: Lineage,
         place: _Place,
@@ -243,27 +226,29 @@ class LanceReader(Reader):
     ) -> tuple[pa.Table, _Place | None]:
         """The matching rows from a place on, in key order, and the place after them."""
         view, start, end = snapshot.view, place.start, place.end
-        recent = {key for key in snapshot.recent() if start <= key < end}
+        recent = {key for key in self._rows.recent(state, lineage, snapshot) if start <= key < end}
         tables, items = [], place.items
         if view is not None:
             sparse = bool(job.condition) or (left is not None and left <= _SHORT)
             end = view.reach(start, end, items, None if sparse else _PAGE_BYTES)
             span = f"row_key >= {literal(start)} AND row_key < {literal(end)}"
-            columns = ["size"] if sparse else _read(job)
+            columns = ["size"] if sparse else needed(job)
             found = self._scanned(view, lineage, job, span, columns, items, state, recent)
             items = min(4 * items, _MOST if sparse else _PAGE)
             if sparse:
-                end, found = _cut(found, end, left if job.exact else None)
+                end, found = cut(
+                    found, end, _PAGE if left is None or not job.exact else min(left, _PAGE), _PAGE_BYTES
+                )
                 if end < place.end and found.num_rows:
                     items = max(_FIRST, place.items)
-                found = _taken(view, found, _read(job))
-            tables.append(_tested(job, view, found))
+                found = taken(view, found, needed(job))
+            tables.append(tested(job, view, found))
         some = sorted(key for key in recent if key < end)
         judged = self._rows.judge(state, lineage, [k for k in some if not state.is_hidden(k)], snapshot)
         test, rows = job.test, {key: live.decoded(job.table.name) for key, live in judged.items()}
         kept = sorted(key for key, row in rows.items() if test(row))
-        fresh = _projected(job, [rows[key] for key in kept])
-        tables.append(fresh.append_column(_KEY, pa.array(kept, _KEY.type)))
+        fresh = projected(job, [rows[key] for key in kept])
+        tables.append(fresh.append_column(KEY, pa.array(kept, KEY.type)))
         whole = pa.concat_tables([table.select([*job.columns, "row_key"]) for table in tables])
         whole = whole.take(pc.sort_indices(whole["row_key"])).select([*job.columns])
         return whole, None if end >= place.end else place._replace(start=end, items=items)
@@ -272,7 +257,7 @@ class LanceReader(Reader):
         self,
         view: View,
         lineage: Lineage,
-        job: _Job,
+        job: Job,
         span: str,
         columns: Sequence[str],
         items: int,
@@ -288,9 +273,9 @@ class LanceReader(Reader):
         )
         names = [*dict.fromkeys(["row_key", "branch", *columns])]
         found = view.scan(
-            names, _whole(span, lineage, job), use_scalar_index=indexed, with_row_id="size" in columns
+            names, whole(span, lineage, job), use_scalar_index=indexed, with_row_id="size" in columns
         )
-        found = found.filter(_kept(found, closer, lineage, state, recent))
+        found = found.filter(visible(found, closer, lineage, state, recent))
         return found.take(pc.sort_indices(found["row_key"]))
 
     # ------------------------------------------------------------------------------- in another order
@@ -300,11 +285,11 @@ class LanceReader(Reader):
         table = TABLES[query.table]
         where = query.where
         if query.after is not None:
-            beyond = _beyond(table, query.order, query.after)
-            if beyond is None:
+            later = beyond(table, query.order, query.after)
+            if later is None:
                 return None
             try:
-                where = beyond if where is None else And((where, beyond))
+                where = later if where is None else And((where, later))
             except InvalidFilter:  # larger than filters may be
                 return None
         everything = Query(query.table, where)
@@ -336,10 +321,10 @@ class LanceReader(Reader):
         only = itemgetter(*places)
         return map(only, rows) if len(places) > 1 else ((only(row),) for row in rows)
 
-    def _best(self, job: _Job, query: Query, state: State, lineage: Lineage, snapshot: Snapshot) -> list[Row]:
+    def _best(self, job: Job, query: Query, state: State, lineage: Lineage, snapshot: Snapshot) -> list[Row]:
         """At least the first `limit` rows, and those that came since the fold."""
         table, limit = job.table, cast(int, query.limit)
-        recent = set(snapshot.recent())
+        recent = self._rows.recent(state, lineage, snapshot)
         judged = self._rows.judge(state, lineage, [k for k in recent if not state.is_hidden(k)], snapshot)
         rows = [live.decoded(table.name) for live in judged.values()]
         rows = list(filter(job.test, rows))
@@ -348,7 +333,7 @@ class LanceReader(Reader):
             return rows
         ordered = [term.column for term in query.order]
         columns = [*dict.fromkeys(["row_key", "branch", *ordered, *table.key])]
-        condition, asked = _whole(snapshot.condition(), lineage, job), limit + _SPARE
+        condition, asked = whole(snapshot.condition(), lineage, job), limit + _SPARE
         while True:
             found = view.scan(
                 columns,
@@ -358,20 +343,20 @@ class LanceReader(Reader):
                 with_row_id=True,
                 use_scalar_index=False,
             )
-            closer = _closer(view, lineage, found)
-            kept = found.filter(_kept(found, closer, lineage, state, recent))
+            closer = closer_of(view, lineage, found)
+            kept = found.filter(visible(found, closer, lineage, state, recent))
             if kept.num_rows >= limit or found.num_rows < asked:
-                taken = _taken(view, kept.slice(0, limit), list(table.names))
+                whole_rows = taken(view, kept.slice(0, limit), list(table.names))
                 layout = cast(Layout, view.layout)
-                taken = taken.select([*table.names])
-                return rows + [row for batch in layout.cell_batches(taken) for row in rows_of(batch)]
+                whole_rows = whole_rows.select([*table.names])
+                return rows + [row for batch in layout.cell_batches(whole_rows) for row in rows_of(batch)]
             asked *= 4
 
     # ------------------------------------------------------------------------------- counts
 
-    def _counted(self, job: _Job, state: State, lineage: Lineage, snapshot: Snapshot) -> int | None:
+    def _counted(self, job: Job, state: State, lineage: Lineage, snapshot: Snapshot) -> int | None:
         """How many rows match; None where too many are hidden to look each up."""
-        recent = snapshot.recent()
+        recent = self._rows.recent(state, lineage, snapshot)
         live = self._rows.judge(state, lineage, [*recent], snapshot)
         fresh = sum(map(job.test, (found.decoded(job.table.name) for found in live.values())))
         view = snapshot.view
@@ -384,128 +369,9 @@ class LanceReader(Reader):
                 return None
             closer = view.scan(["row_key", "branch"], arms, use_scalar_index=False)
             hiding |= set(closer["row_key"].to_pylist())
-        total = view.dataset.count_rows(_whole(snapshot.condition(), lineage, job))
+        total = view.dataset.count_rows(whole(snapshot.condition(), lineage, job))
         for some in pieces(hiding):
-            found = view.scan(["row_key", "branch"], _whole(of_rows(some), lineage, job))
-            kept = _kept(found, closer, lineage, state, set(recent))
+            found = view.scan(["row_key", "branch"], whole(of_rows(some), lineage, job))
+            kept = visible(found, closer, lineage, state, recent)
             total -= found.num_rows - pc.sum(kept, min_count=0).as_py()
         return int(total) + fresh
-
-
-_KEY = pa.field("row_key", pa.large_binary())
-
-
-def _after(prefix: bytes) -> bytes:
-    return prefix[:-1] + bytes((prefix[-1] + 1,))
-
-
-def _whole(span: str, lineage: Lineage, job: _Job) -> str:
-    """The condition of all that may be a row of a query."""
-    condition = f"({job.condition})" if job.condition else ""
-    return " AND ".join(filter(None, (span, shown(lineage), "NOT dead", condition)))
-
-
-def _read(job: _Job) -> list[str]:
-    """The columns that a page needs: those that are asked for, and those that are still to be judged."""
-    judged = columns_of(job.where) if job.where is not None and not job.exact else ()
-    return [*dict.fromkeys([*job.columns, *judged])]
-
-
-def _depths(lineage: Lineage, branches: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    numbers = pa.array([number for number, _ in lineage], pa.int64())
-    return cast("np.ndarray[Any, Any]", pc.index_in(branches, numbers).to_numpy())
-
-
-def _kept(
-    found: pa.Table, closer: pa.Table | None, lineage: Lineage, state: State, recent: set[bytes]
-) -> pa.ChunkedArray | pa.Array:
-    """Of which rows what was found is what a point shows, and nothing came since."""
-    keys = found["row_key"].combine_chunks()
-    kept = np.ones(len(keys), bool)
-    if recent:
-        kept &= ~pc.is_in(keys, pa.array(list(recent), _KEY.type)).to_numpy(zero_copy_only=False)
-    if closer is not None and closer.num_rows:
-        nearest: dict[bytes, int] = {}
-        for key, depth in zip(closer["row_key"].to_pylist(), _depths(lineage, closer["branch"]), strict=True):
-            nearest[key] = min(depth, nearest.get(key, depth))
-        at = (
-            pc.index_in(keys, pa.array(list(nearest), _KEY.type)).fill_null(-1).to_numpy(zero_copy_only=False)
-        )
-        depths = np.array([*nearest.values(), len(lineage)])
-        kept &= depths[at] >= _depths(lineage, found["branch"])
-    if state.hidden:
-        kept &= ~np.array([state.is_hidden(key) for key in keys.to_pylist()], bool)
-    return pa.array(kept)
-
-
-def _closer(view: View, lineage: Lineage, found: pa.Table) -> pa.Table | None:
-    """What closer ancestors have of the rows that were found on others."""
-    others = found.filter(pc.not_equal(found["branch"], lineage[0][0]))["row_key"].to_pylist()
-    if len(lineage) == 1 or not others:
-        return None
-    return pa.concat_tables(
-        view.scan(["row_key", "branch"], f"{of_rows(some)} AND {shown(lineage[:-1])}")
-        for some in pieces(others)
-    )
-
-
-def _cut(found: pa.Table, end: bytes, left: int | None) -> tuple[bytes, pa.Table]:
-    """As many rows, in their order, as one page holds; and where what was not read begins."""
-    sizes = np.cumsum(found["size"].to_numpy())
-    most = min(_PAGE if left is None else min(left, _PAGE), max(1, int(np.searchsorted(sizes, _PAGE_BYTES))))
-    if found.num_rows <= most:
-        return end, found
-    return found["row_key"][most].as_py(), found.slice(0, most)
-
-
-def _taken(view: View, found: pa.Table, columns: list[str]) -> pa.Table:
-    """The rows that were found, with these columns and their keys."""
-    wanted = [*dict.fromkeys([*columns, "row_key"])]
-    if not found.num_rows:
-        return view.layout.schema.empty_table().select(wanted)
-    return view.take(found["_rowid"].to_pylist(), wanted)
-
-
-def _tested(job: _Job, view: View, found: pa.Table) -> pa.Table:
-    """Those rows that match, with their columns as rows have them."""
-    layout = cast(Layout, view.layout)
-    batches = layout.cell_batches(found)
-    table = pa.Table.from_batches(batches) if batches else found
-    if batches and not job.exact:
-        names = _read(job)
-        blank: list[Any] = [None] * len(job.table.names)
-        places, test, verdicts = [job.table.position[name] for name in names], job.test, []
-        for row in chain.from_iterable(rows_of(batch.select(names)) for batch in batches):
-            for place, cell in zip(places, row, strict=True):
-                blank[place] = cell
-            verdicts.append(test(tuple(blank)))
-        table = table.filter(pa.array(verdicts, pa.bool_()))
-    schema = pa.schema([*(layout.stored.field(name) for name in job.columns), _KEY])
-    return table.select(schema.names).cast(schema)
-
-
-def _projected(job: _Job, rows: Sequence[Row]) -> pa.Table:
-    """Whole rows as a table of the columns that are asked for."""
-    schema = pa.schema([job.table.arrow.field(name).with_nullable(True) for name in job.columns])
-    places = [job.table.position[name] for name in job.columns]
-    return pa.Table.from_batches([batch_of(schema, [tuple(row[i] for i in places) for row in rows])])
-
-
-def _beyond(table: Table, order: Sequence[OrderTerm], cursor: tuple[Any, ...]) -> Filter | None:
-    """A filter that the rows after a position match; None where there is no such filter."""
-    keys = [OrderTerm(name) for name in table.key]
-    arms: list[Filter] = []
-    same: list[Filter] = []
-    for term, value in zip([*order, *keys], cursor, strict=True):
-        path, kind = Path(term.column), table.by_name[term.column].kind
-        if value is None:  # nulls come last
-            same.append(IsNull(path))
-            continue
-        try:
-            cell = _EPOCH + timedelta(microseconds=value) if kind == "time" else value
-            later = Compare(path, "lt" if term.descending else "gt", cell)
-            arms.append(And((*same, Or((later, IsNull(path))))))
-            same.append(Compare(path, "eq", cell))
-        except (InvalidFilter, OverflowError):
-            return None
-    return Or(tuple(arms))

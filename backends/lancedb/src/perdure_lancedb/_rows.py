@@ -105,6 +105,14 @@ class LanceRows(Rows):
             live |= self._storage.look(only, partial(self.judge, state, lineage, some))
         return live
 
+    def recent(self, state: State, lineage: Lineage, snapshot: Snapshot) -> set[bytes]:
+        """The rows of which something that came since the log was folded counts at a point."""
+        return {
+            group
+            for group, versions in snapshot.recent().items()
+            if None in versions.values() or self._newest(state, lineage, versions) is not None
+        }
+
     def judge(
         self, state: State, lineage: Lineage, groups: Sequence[bytes], snapshot: Snapshot
     ) -> dict[bytes, Live]:

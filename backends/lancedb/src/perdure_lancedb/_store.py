@@ -330,7 +330,7 @@ class Store:
                 if self.get(key) != old or any(loaded.began <= self.now.void for loaded in segments):
                     return False
                 ready = True
-        self._upkeep.fold_if_due()
+        self._upkeep.fold_if_due(settle=True)
         return True
 
     # ------------------------------------------------------------------------------------- segments

@@ -127,6 +127,7 @@ class Tables:
         self.views = {name: View(objects.table(name), stored) for name, stored in state.tables.items()}
         self._items = [view for view in self.views.values() if not view.stored.kind]
         self._rows: dict[str, list[View]] = {}
+        self._loose: dict[bytes, list[Item]] = {}
         for view in self.views.values():
             if view.stored.kind:
                 self._rows.setdefault(view.stored.kind, []).append(view)
@@ -137,8 +138,12 @@ class Tables:
 
     def loose(self, prefix: bytes) -> Iterator[Item]:
         """Versions of rows whose attempts were not committed when the log was folded."""
-        for view in self._items:
-            yield from view.range(prefix, _after(prefix))
+        found = self._loose.get(prefix)
+        if found is None:
+            found = [item for view in self._items for item in view.range(prefix, _after(prefix))]
+            if kind_of(prefix + b"\0") and len(prefix) == prefix.index(b"\0") + 3:
+                self._loose[prefix] = found  # every query over a kind asks, and they stay as they are
+        return iter(found)
 
     def _rows_of(self, key: bytes) -> list[View]:
         kind = kind_of(key)

@@ -69,19 +69,27 @@ class Upkeep:
         self._fold = fold
         self._indexing = indexing
         self._lock = threading.RLock()
+        self._unsettled = 0
         self._failed = (0, 0)  # the base on which a fold failed, and the items to wait for before the next
 
-    def fold_if_due(self) -> None:
-        """Fold where much has come; the change that made it so is done, and fails of nothing here."""
+    def fold_if_due(self, *, settle: bool = False) -> None:
+        """Fold where much has come; the change that made it so is done, and fails of nothing here.
+
+        Args:
+            settle: A commit was made, of which a part may have been folded before, and is slow to read until then.
+        """
         now, waiting = self._store.now, len(self._store.waiting)
         items = len(now.items) - waiting
-        share = max(items / self._fold, now.size / _HELD)
+        unsettled = now.state.pending - self._unsettled if settle else 0
+        share = max((items + unsettled) / self._fold, now.size / _HELD)
         if share < 1 or (self._failed[0] == now.base and items < self._failed[1]):
             return
         try:
             mine = self._objects.create(numbered(_FOLD, now.base + 1), os.urandom(16))
             if mine or share > 2:  # whoever else began it may have died
                 self.fold(now.base)
+            if settle:
+                self._unsettled = self._store.now.state.pending  # of attempts that others may be at
         except PerdureError:
             self._failed = (now.base, items + self._fold)
 
