@@ -12,7 +12,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
-from perdure import Space
+from perdure import CorruptStore, Space
 from perdure.kit import SLOT, is_head, life_of
 
 from perdure_lancedb._candidates import NAME
@@ -174,10 +174,18 @@ def fold(
     return kept, pending
 
 
+def _ended(before: bytes, now: bytes | None) -> bool:
+    """Whether the namespace of a head is gone; not where a head is damaged, so that nobody can tell."""
+    try:
+        return life_of(before) != life_of(now)
+    except CorruptStore:
+        return False
+
+
 def _dropped(tables: Tables, state: State, cells: Mapping[bytes, bytes]) -> Iterator[bytes]:
     """The versions of rows of namespaces that were dropped since, even if others have their names by now."""
     for cell, head in state.cells.items():
-        if is_head(cell) and life_of(head) != life_of(cells.get(cell)):
+        if is_head(cell) and _ended(head, cells.get(cell)):
             for view in tables.views.values():
                 if view.stored.kind:
                     yield from view.keys(within("row_key", cell[:-1]))
