@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from perdure import TABLES, F, Memory, Query
+from perdure import TABLES, F, Memory, Query, Vector
 from perdure.filters import OrderTerm
 from perdure.kit import Reader, Rows
 from perdure_lancedb import _reading
@@ -161,12 +161,12 @@ def test_vectors_of_all_spaces_come_in_order(tmp_path):
     url = f"lancedb:///{tmp_path}/store"
     with perdure.open(url) as store, backend(url) as engine:
         for name in ("b", "a", "c"):
-            store.vectors.create_space(name, dim=2)
+            store.spaces.create(name, 2)
             for i in range(4):
-                store.vectors.put([float(i + 1), 1.0], id=f"v{i}", space=name)
+                store.vectors.put(Vector(space=name, id=f"v{i}", values=[float(i + 1), 1.0]))
             with engine._storage._lease.use() as files:
                 files.fold()
-        store.vectors.put([9.0, 9.0], id="v0", space="a")
+        store.vectors.put(Vector(space="a", id="v0", values=[9.0, 9.0]))
         at = store.head()
         for after in (None, ("a", "v2"), ("b", "v3")):
             for limit in (None, 3):
