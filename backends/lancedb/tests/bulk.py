@@ -82,7 +82,7 @@ def left(url: str) -> None:
 
     with perdure.open(url) as store:
         Steps(before)
-        store.memories.put(table("r", "secret"))
+        store.memories.put(table("r", "hidden text"))
 
 
 def puts(url: str, name: str, count: str) -> None:

@@ -245,21 +245,21 @@ def test_a_purge_leaves_no_byte_of_what_a_killed_writer_had_saved(tmp_path):
         store.memories.put(Memory(id="r5", text="first"))
         assert ended(started("left", url))[0] == -signal.SIGKILL
         assert objects(url).names("seg") != []
-        assert holding(tmp_path, b"secret") != []
+        assert holding(tmp_path, b"hidden text") != []
         store.purge("memories", ["r6"])
         store.compact()
         assert objects(url).names("seg") == []
-        assert holding(tmp_path, b"secret") == []
+        assert holding(tmp_path, b"hidden text") == []
         assert ids(store) == {"r5"}
 
 
 def test_a_purge_of_rows_in_a_segment_leaves_no_byte(tmp_path):
     with perdure.open(f"lancedb:///{tmp_path}/s") as store:
-        store.memories.put(table(text="secret"))
-        assert holding(tmp_path, b"secret") != []
+        store.memories.put(table(text="hidden text"))
+        assert holding(tmp_path, b"hidden text") != []
         store.purge("memories", [f"r{i}" for i in range(MANY)])
         store.compact()
-        assert holding(tmp_path, b"secret") == []
+        assert holding(tmp_path, b"hidden text") == []
 
 
 def holding(folder: Path, text: bytes) -> list[str]:
@@ -355,13 +355,13 @@ def test_a_damaged_segment_is_told(tmp_path, how):
             lambda: ids(store),
             store.memories.count,
             lambda: store.memories.put(table()),
+            store.verify,
             store.compact,
         ]
         for use in uses:
             with pytest.raises(CorruptStore, match="seg/"):
                 use()
         assert store.skills.get("s") is not None
-        assert not store.verify().ok
 
 
 def test_a_strange_file_among_segments_does_no_harm(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -30,6 +31,8 @@ _HELD = 16_000_000
 _TRIES = 5
 
 _STATE, _FOLD, _SEGMENTS = "state", "fold", "seg"
+
+_SEGMENT = re.compile(r"[0-9a-f]{24}-[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,8 @@ class Upkeep:
             with store.lock:
                 store.catch_up()
                 named = {loaded.segment.name for loaded in store.now.segments}
-                idle = {f"{_SEGMENTS}/{name}" for name in self._objects.names(_SEGMENTS)} - named
+                found = filter(_SEGMENT.fullmatch, self._objects.names(_SEGMENTS))  # others are somebody's
+                idle = {f"{_SEGMENTS}/{name}" for name in found} - named
                 done = not idle or store.append([], [], void=max(map(began, idle)))
             if done:
                 self._objects.remove(idle)
