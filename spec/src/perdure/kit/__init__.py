@@ -4,7 +4,7 @@ from perdure.kit._apply import Heads, Write, apply, owner_id, owner_key
 from perdure.kit._arguments import check_of, check_space, checked
 from perdure.kit._arrow import batch_of, project, rows_of
 from perdure.kit._backend import KitBackend
-from perdure.kit._batches import check_batch, check_chunk, check_operation, check_rows
+from perdure.kit._batches import check_batch, check_chunk, check_columns, check_operation, check_rows
 from perdure.kit._checking import known_table
 from perdure.kit._events import check_events
 from perdure.kit._hash import CHUNK_SIZE, chunk_digest, row_hash
@@ -50,6 +50,7 @@ __all__ = [
     "batch_of",
     "check_batch",
     "check_chunk",
+    "check_columns",
     "check_events",
     "check_ingested_vector",
     "check_of",

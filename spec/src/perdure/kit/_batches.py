@@ -52,6 +52,7 @@ __all__ = [
     "check_batch",
     "check_cell",
     "check_chunk",
+    "check_columns",
     "check_commit",
     "check_operation",
     "check_rows",
@@ -117,13 +118,42 @@ def check_rows(table: Table, rows: Sequence[Row]) -> None:
             _look_closer(table, column, columns[place])
 
 
+def check_columns(table: Table, batch: pa.RecordBatch) -> None:
+    """As `check_rows`, of a batch with the table's columns, which tell the types; cheaper by far.
+
+    Raises:
+        InvalidRecord: A row is none.
+        UnicodeDecodeError: A key is no UTF-8.
+    """
+    shape = _shape(table.name)
+    for column, cells, allowed in zip(table.columns, batch.columns, shape.allowed, strict=True):
+        if cells.null_count:
+            check_cell(table, column, type(None), allowed)
+    for cells in batch.columns[: len(table.key)]:
+        check_parts(table, cells.to_pylist())
+    for place, column in shape.closer.items():
+        cells = batch.column(place)
+        _look_closer(
+            table, column, [cells.flatten().to_pylist()] if column.kind == "tags" else cells.to_pylist()
+        )
+
+
 def _look_closer(table: Table, column: Column, cells: Iterable[Any]) -> None:
     """Cells of which the type does not say enough: what not every engine would give back as it came."""
     if column.kind == "tags":
         if not set(map(type, chain.from_iterable(cells))) <= {str}:
             raise InvalidRecord(f"{table.name}.{column.name} are texts")
-    elif not all(map(is_kept, cells)):
+    elif not _are_kept(cells):
         raise InvalidRecord(f"{table.name}.{column.name} is finite, and a zero has no sign")
+
+
+def _are_kept(numbers: Iterable[float | None]) -> bool:
+    some = [number for number in numbers if number is not None]
+    if 0.0 not in some and isfinite(
+        sum(some)
+    ):  # most columns: no zero that may have a sign, and nothing infinite
+        return True
+    return all(map(is_kept, some))
 
 
 def is_kept(number: float | None) -> bool:
