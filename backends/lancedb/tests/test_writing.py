@@ -8,6 +8,7 @@ from uuid import uuid4
 import numpy as np
 import perdure
 import perdure_lancedb
+import perdure_lancedb._snapshot
 import perdure_memory
 import pyarrow as pa
 import pytest
@@ -15,6 +16,7 @@ from perdure import (
     TABLES,
     AlreadyExists,
     CommitRequest,
+    CompactRequest,
     Context,
     InvalidRecord,
     NotFound,
@@ -222,6 +224,18 @@ def test_a_hostile_batch_is_refused_as_in_memory(both, what, full):
     assert ours == theirs != ""
     same(both, *names)
     assert ours in {InvalidRecord.__name__, NotFound.__name__}
+
+
+def test_a_row_without_a_key_is_refused_where_each_key_is_looked_up(both, monkeypatch):
+    """As they are in a table that is much larger than the batch."""
+    monkeypatch.setattr(perdure_lancedb._snapshot, "_FEW", 0)
+    ours = both[0]
+    put(ours, "memories", batch("memories", range(MANY)), time=1)
+    ours.compact(CTX, CompactRequest(keep_commits=1))
+    put(ours, "memories", batch("memories", range(MANY, 2 * MANY)), time=2)
+    with pytest.raises(InvalidRecord):
+        put(ours, "memories", changed("memories", "id", None))
+    assert len(rows(ours, "memories")) == 2 * MANY
 
 
 def test_odd_batches_that_are_right(both):
