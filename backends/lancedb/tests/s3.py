@@ -232,6 +232,12 @@ def serving(*, lenient: bool = False) -> Iterator[list[int]]:
         protocol_version = "HTTP/1.1"  # keeps connections
         wbufsize = 1 << 16
 
+        def handle_expect_100(self) -> bool:
+            """Say at once to go on, for which boto3 waits."""
+            go_on = super().handle_expect_100()
+            self.wfile.flush()
+            return go_on
+
         def log(self, *_: Any) -> None:
             """Say nothing."""
 

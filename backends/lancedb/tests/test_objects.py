@@ -224,7 +224,11 @@ def test_a_table_is_settled_file_by_file_once(tmp_path, monkeypatch):
     sync = _local._sync
     monkeypatch.setattr(_local, "_sync", lambda path: (synced.append(path), sync(path)))
     objects.settle("items")
-    files = {str(path) for path in Path(where).rglob("*")} | {where, str(tmp_path / "store")}
+    files = {str(path) for path in Path(where).rglob("*")} | {
+        where,
+        str(tmp_path / "store"),
+        str(tmp_path / "store" / "tables"),
+    }
     assert set(synced) == files
     synced.clear()
     objects.settle("items")

@@ -234,7 +234,7 @@ def test_one_directory_has_one_identity(tmp_path):
 
 def test_every_option_is_described_and_taken():
     assert not set(OPTIONS) & set(BUCKET_OPTIONS)
-    assert {"mode", "fold"} == set(plugins.local.describe().options)
+    assert {"mode", "fold", "index", "method"} == set(plugins.local.describe().options)
     assert set(OPTIONS | BUCKET_OPTIONS) == set(plugins.s3.describe().options)
     given = {
         "mode": "ro",
@@ -243,7 +243,7 @@ def test_every_option_is_described_and_taken():
         "region": "auto",
         "allow_http": "true",
     }
-    given |= {"virtual_hosted": "true", "timeout": "0.5"}
+    given |= {"virtual_hosted": "true", "timeout": "0.5", "index": 9, "method": "hnsw"}
     assert set(given) == set(OPTIONS | BUCKET_OPTIONS)
     found = parse_url(f"{BUCKET}/a?{urlencode(given)}", "rw")
     assert found.bucket is not None

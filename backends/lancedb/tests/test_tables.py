@@ -15,6 +15,7 @@ from perdure_lancedb._columns import kind_of
 from perdure_lancedb._entries import Fence, State, Stored
 from perdure_lancedb._folding import fold, shrink
 from perdure_lancedb._local import LocalObjects
+from perdure_lancedb._options import Indexing
 from perdure_lancedb._steps import Interfered, Steps, forget
 from perdure_lancedb._store import Store
 from perdure_lancedb._tables import Tables
@@ -44,7 +45,7 @@ def folded(
     objects: LocalObjects, state: State, puts: list[tuple[bytes, bytes]], deletes: list[bytes]
 ) -> State:
     """What a fold makes of a state."""
-    tables, pending = fold(objects, state, {}, puts, deletes, Known())
+    tables, pending = fold(objects, state, {}, puts, deletes, Known(), [], Indexing(0, "ivf_flat"))
     return State(tables=tables, pending=pending)
 
 

@@ -220,9 +220,10 @@ class Rows:
 
     def near(self, keys: Sequence[bytes]) -> str:
         """A condition that these keys meet, if they are there, and few others."""
-        rows = dict.fromkeys(key[:-SLOT] for key in keys)
-        tokens = dict.fromkeys(key[-12:] for key in keys)
-        return f"{_among('row_key', [*rows])} AND {_among('token', [*tokens])}"
+        versions = [key for key in keys if len(key) > SLOT]
+        rows = dict.fromkeys(key[:-SLOT] for key in versions)
+        tokens = dict.fromkeys(key[-12:] for key in versions)
+        return f"{_among('row_key', [*rows])} AND {_among('token', [*tokens])}" if rows else "false"
 
     def among(self, keys: Sequence[bytes]) -> str:
         """A condition that just these keys meet, if they are there."""
