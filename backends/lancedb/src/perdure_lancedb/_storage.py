@@ -69,6 +69,11 @@ class LanceStorage(Storage):
         with self._lease.use() as store:
             return store.is_indexed(prefix)
 
+    def namespaces(self) -> list[str]:
+        """The names of all that have a head."""
+        with self._lease.use() as store:
+            return store.namespaces()
+
     def groups(self, prefixes: Sequence[bytes]) -> Iterator[list[tuple[bytes, bytes]]]:
         """The versions of many rows, by one look at the table."""
         with self._lease.use() as store:

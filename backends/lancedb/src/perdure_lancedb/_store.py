@@ -17,7 +17,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from perdure import CorruptStore, PerdureError, PermissionDenied, StorageError, Unavailable
-from perdure.kit import SLOT, attempt_time, life_of
+from perdure.kit import SLOT, attempt_time, is_cell, life_of
 
 from perdure_lancedb._entries import BASE, LOG, MARK, Base, Entry, Segment, State, numbered, pack, unpack
 from perdure_lancedb._errors import translated
@@ -181,6 +181,15 @@ class Store:
     def get(self, key: bytes) -> bytes | None:
         """The value under a key."""
         return self.get_many([key])[0]
+
+    def namespaces(self) -> list[str]:
+        """The names of all that have a head: heads are cells, and so never in a table."""
+        self.check()
+        with self.lock:
+            heads = (
+                key for key, value in self.now.items.items() if value is not None and key.endswith(b"\0h")
+            )
+            return sorted(key[:-2].decode() for key in heads if is_cell(key))
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values under several keys."""

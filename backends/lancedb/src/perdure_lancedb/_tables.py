@@ -185,6 +185,10 @@ class Tables:
 
     def _across(self, start: bytes, end: bytes) -> list[View]:
         """The tables that may have something of a range."""
+        views = self._kinds_across(start, end)
+        return [view for view in views if start < _after(view.stored.prefix) and end > view.stored.prefix]
+
+    def _kinds_across(self, start: bytes, end: bytes) -> list[View]:
         at = start.find(b"\0") + 2  # after the letter of the sort
         if at < 2 or len(start) < at or end > _after(start[:at]):
             return list(self.views.values())
@@ -193,10 +197,7 @@ class Tables:
         at += 1
         if len(start) < at or end > _after(start[:at]):
             return list(self.views.values())
-        views = self._rows.get(kind_of(start) or "", [])
-        rows = (
-            [v for v in views if start < _after(v.stored.prefix) and end > v.stored.prefix] if views else []
-        )
+        rows = self._rows.get(kind_of(start) or "", [])
         return [*rows, *self._items] if self._state.pending else rows
 
 
