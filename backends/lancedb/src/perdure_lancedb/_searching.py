@@ -19,6 +19,8 @@ from perdure.filters import uses_counters
 from perdure.kit import (
     NUMPY_DTYPE,
     SLOT,
+    Commits,
+    Keys,
     Reader,
     Rows,
     Searcher,
@@ -37,9 +39,6 @@ from perdure_lancedb._sql import pieces
 from perdure_lancedb._storage import LanceStorage
 
 if TYPE_CHECKING:
-    from perdure.kit._commits import Commits
-    from perdure.kit._keys import Keys
-
     from perdure_lancedb._snapshot import Snapshot
     from perdure_lancedb._tables import View
 

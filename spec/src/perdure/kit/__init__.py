@@ -6,12 +6,13 @@ from perdure.kit._arrow import batch_of, project, rows_of
 from perdure.kit._backend import KitBackend
 from perdure.kit._batches import check_batch, check_chunk, check_columns, check_operation, check_rows
 from perdure.kit._checking import known_table
+from perdure.kit._commits import Commits
 from perdure.kit._events import check_events
 from perdure.kit._hash import CHUNK_SIZE, chunk_digest, row_hash
 from perdure.kit._head import State
 from perdure.kit._ingest import check_ingested_vector
 from perdure.kit._judge import Judge, life_of
-from perdure.kit._keys import CODES, SLOT, attempt_time, group_of, is_cell, is_head
+from perdure.kit._keys import CODES, SLOT, Keys, attempt_time, group_of, is_cell, is_head
 from perdure.kit._objects import BranchState, CommitRecord, decode_row, encode_row, is_tombstone
 from perdure.kit._ranges import ShortKeys, paged
 from perdure.kit._reading import Reader
@@ -31,8 +32,10 @@ __all__ = [
     "BranchRows",
     "BranchState",
     "CommitRecord",
+    "Commits",
     "Heads",
     "Judge",
+    "Keys",
     "KitBackend",
     "Lease",
     "Reader",
