@@ -137,7 +137,7 @@ def test_errors_are_quiet(server, caplog, capfd):
             quiet(told(refusal.value))
     with perdure.open(server.url("agents", "app", PASSWORD)) as store:
         store.memories.put(perdure.Memory(id="a"))
-        server.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
+        server.run("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'app'")
         assert store.memories.count() == 1
     with perdure.open(server.url("agents", "look", PASSWORD)) as store:
         with pytest.raises(perdure.PermissionDenied) as denied:
