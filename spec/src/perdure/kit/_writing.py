@@ -12,7 +12,7 @@ from perdure._errors import Busy, CorruptStore, InvalidRecord, StaleHead
 from perdure._names import now_us
 from perdure._schema import Row, Table
 from perdure._types import Chunk, Commit, CommitRequest, Committed, Context, Key, Point
-from perdure.kit._apply import apply
+from perdure.kit._apply import Heads, Write, apply
 from perdure.kit._batches import check_chunk
 from perdure.kit._commits import Commits
 from perdure.kit._head import HeadStore, State, Tries, head_point, with_branch
@@ -184,29 +184,36 @@ class Writer:
         )
 
     def _write_rows(
-        self, state: State, request: CommitRequest, heads: BranchRows, slot: bytes, time: int
+        self, state: State, request: CommitRequest, heads: Heads, slot: bytes, time: int
     ) -> tuple[list[tuple[str, Key]], int] | None:
         """Store the row versions of a batch; what was written, and how many of them are deletions.
 
-        None: one of the rows is being purged. An engine may store some otherwise than by `put_many`.
+        None: one of the rows is being purged. An engine may store all of some batches otherwise.
         """
         writes: list[tuple[str, Key]] = []
         deleted = 0
         for chunk in apply(request, heads, state.head.spaces, time):
-            items = []
-            for write in chunk:
-                group = self._keys.group(write.table, write.key)
-                assert group is not None  # it was read before it was written
-                if state.hidden and state.is_hidden(group):
-                    return None
-                items.append((group + slot, encode_row(write.table, write.key, write.row)))
-                deleted += write.row is None
-            if self._storage.put_many(items) != len(items):
-                raise InvalidRecord(
-                    "the batch holds a key twice though it says that its keys are unique; say unique=False"
-                )
+            if state.hidden and any(state.is_hidden(self._group(write)) for write in chunk):
+                return None
+            self._write_chunk(chunk, slot)
+            deleted += sum(write.row is None for write in chunk)
             writes += [(write.table, write.key) for write in chunk]
         return writes, deleted
+
+    def _write_chunk(self, chunk: Sequence[Write], slot: bytes) -> None:
+        """Store some row versions of an attempt; an engine may store some of them otherwise than by `put_many`."""
+        items = [
+            (self._group(write) + slot, encode_row(write.table, write.key, write.row)) for write in chunk
+        ]
+        if self._storage.put_many(items) != len(items):
+            raise InvalidRecord(
+                "the batch holds a key twice though it says that its keys are unique; say unique=False"
+            )
+
+    def _group(self, write: Write) -> bytes:
+        group = self._keys.group(write.table, write.key)
+        assert group is not None  # it was read before it was written
+        return group
 
     def _publish(
         self,
