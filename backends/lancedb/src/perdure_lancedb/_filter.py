@@ -7,14 +7,25 @@ Values are never judged by SQL.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from perdure import Column, Table
-from perdure.filters import And, Compare, Contains, Filter, In, IsNull, Not, Or, OrderTerm, StartsWith
+from perdure.filters import (
+    And,
+    Compare,
+    Contains,
+    Filter,
+    In,
+    IsNull,
+    Not,
+    Or,
+    OrderTerm,
+    StartsWith,
+    native,
+    successor,
+)
 
 if TYPE_CHECKING:
     from lance.dataset import ColumnOrdering
@@ -30,9 +41,7 @@ _LEVELS = 16
 #: Characters that one condition may hold: enough for 10,000 keys of usual length, planned in milliseconds.
 _LENGTH = 1_000_000
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_INT64: Final = range(-(2**63), 2**63)
+_LEAST: Final = -(2**63)
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 _ORDERED = ("text", "int", "float", "time")
 _SIGN = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
@@ -156,7 +165,7 @@ def _null(column: Column, negated: bool) -> Pushed:
 def _compare(column: Column, op: str, literal: Any, nulls: bool) -> Pushed:
     if isinstance(literal, str) and _UNSTORABLE.search(literal):
         return _UNKNOWN
-    op, value = _native(column.kind, op, literal)
+    op, value = native(column.kind, op, literal)
     if value is None:  # no stored value changes the outcome, but null may
         if op == "true":
             return _ALL if nulls else _null(column, True)
@@ -165,7 +174,7 @@ def _compare(column: Column, op: str, literal: Any, nulls: bool) -> Pushed:
 
 
 def _member(column: Column, node: In, negated: bool) -> Pushed:
-    natives = (_native(column.kind, "eq", literal) for literal in node.values)
+    natives = (native(column.kind, "eq", literal) for literal in node.values)
     values = dict.fromkeys(value for op, value in natives if op == "eq" and value is not None)
     if any(isinstance(value, str) and _UNSTORABLE.search(value) for value in values):
         return _UNKNOWN
@@ -189,7 +198,7 @@ def _starts(column: Column, prefix: str, negated: bool) -> Pushed:
     if not prefix:
         return _null(column, not negated)
     # A range, since an index serves it, and a pattern would need escapes.
-    name, low, after = _name(column), _text(prefix), _successor(prefix)
+    name, low, after = _name(column), _text(prefix), successor(prefix)
     if negated:
         beyond = "" if after is None else f" OR {name} >= {_text(after)}"
         return Pushed(f"({name} < {low}{beyond}{f' OR {name} IS NULL' if column.nullable else ''})", True)
@@ -199,16 +208,6 @@ def _starts(column: Column, prefix: str, negated: bool) -> Pushed:
 
 def _or_null(column: Column, test: str, nulls: bool) -> Pushed:
     return Pushed(f"({test} OR {_name(column)} IS NULL)" if nulls and column.nullable else test, True)
-
-
-def _successor(prefix: str) -> str | None:
-    """The least text greater than every text with the prefix; None where there is none."""
-    while prefix:
-        code = ord(prefix[-1])
-        if code < 0x10FFFF:
-            return prefix[:-1] + chr(0xE000 if code == 0xD7FF else code + 1)
-        prefix = prefix[:-1]
-    return None
 
 
 # ------------------------------------------------------------------------------ literals
@@ -228,54 +227,6 @@ def _literal(column: Column, value: Any) -> str:
         return _text(value)
     if column.kind == "time":
         return f"to_timestamp_micros({value})"
-    if value == _INT64.start and column.kind == "int":  # parsed as the negative of a number beyond int64
+    if value == _LEAST and column.kind == "int":  # parsed as the negative of a number beyond int64
         return f"CAST('{value}' AS BIGINT)"
     return repr(value)
-
-
-def _native(kind: str, op: str, literal: Any) -> tuple[str, Any]:
-    """The comparison with a literal of the column's own type, by exact value.
-
-    ("true", None) and ("false", None) are comparisons whose outcome no stored number changes.
-    """
-    if kind == "text":
-        return op, literal
-    if kind == "time":
-        return op, (literal - _EPOCH) // _MICROSECOND
-    return _as_float(op, literal) if kind == "float" else _as_int(op, literal)
-
-
-def _as_int(op: str, literal: int | float) -> tuple[str, int | None]:
-    if isinstance(literal, float):
-        if math.isinf(literal):
-            return _beyond(op, literal > 0)
-        if not literal.is_integer():
-            if op in ("eq", "ne"):
-                return ("false" if op == "eq" else "true"), None
-            # x < 2.5 is x <= 2, and x >= 2.5 is x > 2
-            op = {"lt": "le", "ge": "gt"}.get(op, op)
-            literal = math.floor(literal)
-        literal = int(literal)
-    return (op, literal) if literal in _INT64 else _beyond(op, literal > 0)
-
-
-def _as_float(op: str, literal: int | float) -> tuple[str, float | None]:
-    if isinstance(literal, float):
-        return (op, literal) if math.isfinite(literal) else _beyond(op, literal > 0)
-    try:
-        near = float(literal)
-    except OverflowError:
-        return _beyond(op, literal > 0)
-    if near == literal:
-        return op, near
-    if op in ("eq", "ne"):
-        return ("false" if op == "eq" else "true"), None
-    if near > literal:  # no float lies between them
-        return {"lt": "lt", "le": "lt", "gt": "ge", "ge": "ge"}[op], near
-    return {"lt": "le", "le": "le", "gt": "gt", "ge": "gt"}[op], near
-
-
-def _beyond(op: str, above: bool) -> tuple[str, None]:
-    """The outcome where the literal is greater (or less) than every stored number."""
-    holds = op == "ne" or (op in ("lt", "le") if above else op in ("gt", "ge"))
-    return ("true" if holds else "false"), None

@@ -7,13 +7,11 @@ Values are never judged by SQL.
 
 from __future__ import annotations
 
-import math
-from datetime import UTC, datetime, timedelta
 from json.encoder import encode_basestring
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from perdure import Column, Table
-from perdure.filters import And, Compare, Contains, Filter, In, IsNull, Not, Or, StartsWith
+from perdure.filters import And, Compare, Contains, Filter, In, IsNull, Not, Or, StartsWith, native, successor
 
 from perdure_sql._codec import quote
 from perdure_sql._dialect import Dialect
@@ -27,9 +25,6 @@ _BUDGET = 300
 #: Levels of `AND` and `OR` in one another that one statement may hold: parsers have small stacks.
 _LEVELS = 12
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_INT64: Final = range(-(2**63), 2**63)
 _SIGN = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _OPPOSITE = {"eq": "ne", "ne": "eq", "lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
 
@@ -106,7 +101,7 @@ class _Compiler:
         return f":{name}"
 
     def _compare(self, name: str, column: Column, op: str, literal: Any, nulls: bool) -> _Sql:
-        op, value = _native(column.kind, op, literal)
+        op, value = native(column.kind, op, literal)
         if value is None:  # the literal is outside what the column can hold: constant for what is not null
             if op == "true":
                 return True if nulls else f"{name} IS NOT NULL"
@@ -120,7 +115,7 @@ class _Compiler:
     def _member(self, name: str, kind: str, node: In, negated: bool) -> _Sql | None:
         values = []
         for literal in node.values:
-            op, value = _native(kind, "eq", literal)
+            op, value = native(kind, "eq", literal)
             if op == "eq" and value is not None:
                 values.append(value)
         if not values:
@@ -152,7 +147,7 @@ class _Compiler:
     def _starts(self, name: str, prefix: str, negated: bool) -> _Sql:
         if not prefix:
             return f"{name} IS NULL" if negated else f"{name} IS NOT NULL"
-        low, after = self._bind(prefix), _successor(prefix)
+        low, after = self._bind(prefix), successor(prefix)
         if negated:
             high = "" if after is None else f" OR {name} >= {self._bind(after)}"
             return f"({name} IS NULL OR {name} < {low}{high})"
@@ -170,65 +165,3 @@ def _join(items: list[_Sql], conjunction: bool) -> _Sql:
     if not parts:
         return conjunction
     return parts[0] if len(parts) == 1 else "(" + (" AND " if conjunction else " OR ").join(parts) + ")"
-
-
-def _native(kind: str, op: str, literal: Any) -> tuple[str, Any]:
-    """The comparison with a literal of the column's own type, by exact value.
-
-    ("true", None) and ("false", None) are comparisons whose outcome no stored number changes.
-    """
-    if kind == "time":
-        literal = (literal - _EPOCH) // _MICROSECOND
-    if kind == "text":
-        return op, literal
-    if kind == "float":
-        return _as_float(op, literal)
-    return _as_int(op, literal)
-
-
-def _as_int(op: str, literal: int | float) -> tuple[str, Any]:
-    if isinstance(literal, float):
-        if math.isinf(literal):
-            return _beyond(op, literal > 0)
-        if not literal.is_integer():
-            if op in ("eq", "ne"):
-                return ("false" if op == "eq" else "true"), None
-            # x < 2.5 is x <= 2, and x > 2.5 is x > 2
-            op = {"lt": "le", "ge": "gt"}.get(op, op)
-            literal = math.floor(literal)
-        literal = int(literal)
-    if literal not in _INT64:
-        return _beyond(op, literal > 0)
-    return op, literal
-
-
-def _as_float(op: str, literal: int | float) -> tuple[str, Any]:
-    if isinstance(literal, float):
-        return op, literal
-    try:
-        near = float(literal)
-    except OverflowError:
-        return _beyond(op, literal > 0)
-    if near == literal:
-        return op, near
-    if op in ("eq", "ne"):
-        return ("false" if op == "eq" else "true"), None
-    if near > literal:  # no float lies between them
-        return {"lt": "lt", "le": "lt", "gt": "ge", "ge": "ge"}[op], near
-    return {"lt": "le", "le": "le", "gt": "gt", "ge": "gt"}[op], near
-
-
-def _beyond(op: str, above: bool) -> tuple[str, None]:
-    """The outcome where the literal is greater (or less) than every stored number."""
-    holds = op == "ne" or (op in ("lt", "le") if above else op in ("gt", "ge"))
-    return ("true" if holds else "false"), None
-
-
-def _successor(prefix: str) -> str | None:
-    """The least text greater than every text with the prefix; None where there is none."""
-    while prefix:
-        code = ord(prefix[-1])
-        if code < 0x10FFFF:
-            return prefix[:-1] + chr(0xE000 if code == 0xD7FF else code + 1)
-        prefix = prefix[:-1]
-    return None

@@ -7,6 +7,7 @@ command-line language (`parse`, `format`). `matcher` is the meaning.
 from perdure.filters._evaluate import Counters, Matcher, evaluate, matcher
 from perdure.filters._fields import F, Field
 from perdure.filters._mongo import coerce, from_dict, to_dict
+from perdure.filters._native import native, successor
 from perdure.filters._order import OrderTerm, parse_order, sort_key, sort_rows
 from perdure.filters._parse import format, parse
 from perdure.filters._path import format_path, parse_path
@@ -66,12 +67,14 @@ __all__ = [
     "from_dict",
     "kind_of",
     "matcher",
+    "native",
     "parse",
     "parse_order",
     "parse_path",
     "scalar",
     "sort_key",
     "sort_rows",
+    "successor",
     "to_dict",
     "uses_counters",
     "validate",
