@@ -10,17 +10,13 @@ from perdure.kit import SortedKeys
 
 from perdure_lancedb._entries import MARK, Entry, State
 from perdure_lancedb._objects import Objects
+from perdure_lancedb._sql import after
 
 if TYPE_CHECKING:
     from perdure_lancedb._segments import Loaded
     from perdure_lancedb._tables import Tables
 
-__all__ = ["Memtable", "after"]
-
-
-def after(prefix: bytes) -> bytes:
-    """The end of all keys that begin with a prefix, whose last byte is below 255."""
-    return prefix[:-1] + bytes((prefix[-1] + 1,))
+__all__ = ["Memtable"]
 
 
 class Memtable:

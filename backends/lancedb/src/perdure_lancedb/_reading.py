@@ -31,7 +31,6 @@ from perdure_lancedb._rows import ANCESTORS, LanceRows, Lineage, shown
 from perdure_lancedb._scans import (
     KEY,
     Job,
-    after,
     beyond,
     closer_of,
     cut,
@@ -42,7 +41,7 @@ from perdure_lancedb._scans import (
     visible,
     whole,
 )
-from perdure_lancedb._sql import literal, pieces
+from perdure_lancedb._sql import after, literal, pieces
 
 if TYPE_CHECKING:
     from perdure_lancedb._snapshot import Snapshot

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "KEY",
     "Job",
-    "after",
     "beyond",
     "closer_of",
     "cut",
@@ -61,10 +60,6 @@ class Job(NamedTuple):
     def test(self) -> Callable[[Row], bool]:
         where = self.where
         return (lambda row: True) if where is None else matcher(self.table, where)
-
-
-def after(prefix: bytes) -> bytes:
-    return prefix[:-1] + bytes((prefix[-1] + 1,))
 
 
 def whole(span: str, lineage: Lineage, job: Job) -> str:

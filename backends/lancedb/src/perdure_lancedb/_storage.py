@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from perdure.kit import Lease, Storage, is_cell
 
+from perdure_lancedb._sql import stretches
 from perdure_lancedb._store import Store
 
 if TYPE_CHECKING:
@@ -48,16 +49,11 @@ class LanceStorage(Storage):
 
     def range(self, start: bytes, end: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Items in key order, or in reverse, read stretch by stretch."""
-        while start < end:
-            with self._lease.use() as store:
-                page, rest = store.page(start, end, reverse)
-            yield from page
-            if reverse:
-                if rest <= start:
-                    return
-                end = rest
-            else:
-                start = rest
+        return stretches(self._page, start, end, reverse)
+
+    def _page(self, start: bytes, end: bytes, reverse: bool) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        with self._lease.use() as store:
+            return store.page(start, end, reverse)
 
     def look(self, prefix: bytes, read: Callable[[Snapshot], _T]) -> _T:
         """What `read` makes of the rows under a prefix, as `Store.look` says."""

@@ -21,9 +21,10 @@ from perdure.kit import SLOT, attempt_time, is_cell, life_of
 
 from perdure_lancedb._entries import BASE, LOG, MARK, Base, Entry, Segment, State, numbered, pack, unpack
 from perdure_lancedb._errors import translated
-from perdure_lancedb._memtable import Memtable, after
+from perdure_lancedb._memtable import Memtable
 from perdure_lancedb._objects import Objects
 from perdure_lancedb._options import INDEXING, Indexing
+from perdure_lancedb._sql import after, stretches
 from perdure_lancedb._upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -224,15 +225,7 @@ class Store:
 
     def range(self, start: bytes, end: bytes, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Items in key order, or in reverse, read stretch by stretch."""
-        while start < end:
-            page, rest = self.page(start, end, reverse)
-            yield from page
-            if reverse:
-                if rest <= start:
-                    return
-                end = rest
-            else:
-                start = rest
+        return stretches(self.page, start, end, reverse)
 
     def groups(self, prefixes: Sequence[bytes]) -> list[list[tuple[bytes, bytes]]]:
         """The items of each of several rows, in order."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 from perdure_lancedb._columns import ITEMS, Items, Layout, Rows, kind_of, of_rows, values_type
 from perdure_lancedb._entries import Fence, State, Stored
 from perdure_lancedb._objects import Objects
-from perdure_lancedb._sql import literal, pieces
+from perdure_lancedb._sql import after, literal, pieces
 
 __all__ = ["BYTES", "NUMBER", "Tables", "View", "layout_of"]
 
@@ -203,4 +203,4 @@ class Tables:
 
 def _after(prefix: bytes) -> bytes:
     """The end of all keys that begin with a prefix, whose last byte is below 255; of an empty one: of all."""
-    return prefix[:-1] + bytes((prefix[-1] + 1,)) if prefix else b"\xff" * 2_000
+    return after(prefix) if prefix else b"\xff" * 2_000
