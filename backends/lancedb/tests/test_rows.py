@@ -79,3 +79,30 @@ def test_every_point_of_every_branch_shows_what_the_kit_finds(tmp_path: Path, mo
                 assert engine._rows.find_many(state, lineage, groups) == kit.find_many(state, lineage, groups)
                 for group in groups:
                     assert engine._rows.find(state, lineage, group) == kit.find(state, lineage, group)
+
+
+def test_only_ancestors_of_which_the_table_has_something_are_asked_for(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    url = f"lancedb:///{tmp_path}/store"
+    with perdure.open(url) as store, backend(url) as engine:
+        store.memories.put([Memory(id="a"), Memory(id="b", kind="old")])
+        fold(engine)
+        deep = store.branch("one").branch("two")
+        deep.memories.update("b", kind="new")
+        asked: list[str] = []
+
+        def counted(view: View, columns: Any, condition: str = "", **options: Any) -> Any:
+            asked.append(condition)
+            return scan(view, columns, condition, **options)
+
+        scan = View.scan
+        monkeypatch.setattr(View, "scan", counted)
+        assert [memory.kind for memory in deep.memories.find(order_by="id", limit=9)] == [None, "new"]
+        assert deep.memories.count() == 2
+        assert not any("branch = 2" in condition for condition in asked), "nothing of it was folded"
+        fold(engine)
+        asked.clear()
+        assert [memory.kind for memory in deep.memories.find(order_by="id", limit=9)] == [None, "new"]
+        assert any("branch = 2" in condition for condition in asked)
+        assert not any("branch = 1" in condition for condition in asked), "nothing was written there"

@@ -27,7 +27,7 @@ from perdure.kit import Reader, State, decode_row, project, rows_of
 from perdure_lancedb._columns import Rows as Layout
 from perdure_lancedb._columns import of_rows
 from perdure_lancedb._filter import order_by, push
-from perdure_lancedb._rows import ANCESTORS, LanceRows, Lineage, shown
+from perdure_lancedb._rows import ANCESTORS, LanceRows, Lineage, folded, shown
 from perdure_lancedb._scans import (
     KEY,
     Job,
@@ -264,13 +264,16 @@ class LanceReader(Reader):
         recent: set[bytes],
     ) -> pa.Table:
         """What the table has of a stretch: the rows that nothing hides, in the order of their keys."""
+        names = [*dict.fromkeys(["row_key", "branch", *columns])]
+        lineage = folded(lineage, view)
+        if not lineage:
+            return view.layout.schema.empty_table().select(names)
         indexed = 4 * items < view.dataset.count_rows()
         closer = (
             view.scan(["row_key", "branch"], f"{span} AND {shown(lineage[:-1])}", use_scalar_index=indexed)
             if len(lineage) > 1
             else None
         )
-        names = [*dict.fromkeys(["row_key", "branch", *columns])]
         found = view.scan(
             names, whole(span, lineage, job), use_scalar_index=indexed, with_row_id="size" in columns
         )
@@ -328,7 +331,8 @@ class LanceReader(Reader):
         rows = [live.decoded(table.name) for live in judged.values()]
         rows = list(filter(job.test, rows))
         view = snapshot.view
-        if view is None or not limit:
+        lineage = () if view is None else folded(lineage, view)
+        if view is None or not limit or not lineage:
             return rows
         ordered = [term.column for term in query.order]
         columns = [*dict.fromkeys(["row_key", "branch", *ordered, *table.key])]
@@ -359,7 +363,8 @@ class LanceReader(Reader):
         live = self._rows.judge(state, lineage, [*recent], snapshot)
         fresh = sum(map(job.test, (found.decoded(job.table.name) for found in live.values())))
         view = snapshot.view
-        if view is None:
+        lineage = () if view is None else folded(lineage, view)
+        if view is None or not lineage:
             return fresh
         hiding, closer = set(recent), None
         if len(lineage) > 1:

@@ -17,8 +17,9 @@ from perdure_lancedb._sql import pieces
 if TYPE_CHECKING:
     from perdure_lancedb._snapshot import Snapshot
     from perdure_lancedb._storage import LanceStorage
+    from perdure_lancedb._tables import View
 
-__all__ = ["ANCESTORS", "LanceRows", "Lineage", "Live", "shown", "start_of"]
+__all__ = ["ANCESTORS", "LanceRows", "Lineage", "Live", "folded", "shown", "start_of"]
 
 Lineage = tuple[tuple[int, int], ...]
 
@@ -61,6 +62,11 @@ def shown(lineage: Lineage) -> str:
     """A condition that the versions meet that some ancestor shows, though closer ones may have others."""
     arms = [f"(branch = {number} AND seq <= {upto} AND ended > {upto})" for number, upto in lineage]
     return arms[0] if len(arms) == 1 else f"({' OR '.join(arms)})"
+
+
+def folded(lineage: Lineage, view: View) -> Lineage:
+    """Those steps of a lineage of whose branches a table has something."""
+    return lineage if len(lineage) == 1 else tuple(step for step in lineage if step[0] in view.branches)
 
 
 def start_of(kind: str, group: bytes) -> bytes:
@@ -130,7 +136,8 @@ class LanceRows(Rows):
                 seen = self._newest(state, lineage, versions)
                 if seen is not None:
                     best[group] = seen
-                if seen is None or seen.depth:  # of the same branch, the table has only older ones
+                # Of the same branch, the table has only older ones.
+                if seen is None or (seen.depth and self._closer(snapshot, lineage[: seen.depth])):
                     asked.append(group)
         for group, seen in self._folded(snapshot, lineage, asked):
             if group not in best or seen[:2] < best[group][:2]:
@@ -139,6 +146,10 @@ class LanceRows(Rows):
             if (found := self._newest(state, lineage, {**every, **recent[group]})) is not None:
                 best[group] = found
         return {group: seen.live for group, seen in best.items() if seen.live is not None}
+
+    def _closer(self, snapshot: Snapshot, lineage: Lineage) -> bool:
+        """Whether the table may have something of these branches."""
+        return snapshot.view is not None and any(number in snapshot.view.branches for number, _ in lineage)
 
     def _newest(self, state: State, lineage: Lineage, versions: _Held) -> _Seen | None:
         """What a lineage shows of versions of one row, of which some may not be committed."""
@@ -178,7 +189,10 @@ class LanceRows(Rows):
                 return
         for some in pieces(groups):
             if len(lineage) <= ANCESTORS:
-                found = view.scan(layout.columns, f"{of_rows(some)} AND {shown(lineage)}")
+                steps = folded(lineage, view)
+                if not steps:
+                    return
+                found = view.scan(layout.columns, f"{of_rows(some)} AND {shown(steps)}")
             else:
                 found = view.scan(layout.columns, of_rows(some))
             yield from _judged(layout, found, depths, lineage)

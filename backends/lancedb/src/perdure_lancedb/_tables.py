@@ -9,6 +9,7 @@ from typing import Any
 
 import lance
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from perdure_lancedb._columns import ITEMS, Items, Layout, Rows, kind_of, of_rows, values_type
 from perdure_lancedb._entries import Fence, State, Stored
@@ -45,6 +46,11 @@ class View:
         """LanceDB's table, pinned."""
         uri, options = self._place
         return lance.dataset(uri, version=self.stored.version, storage_options=options)
+
+    @cached_property
+    def branches(self) -> frozenset[int]:
+        """The numbers of the branches of whose rows it has versions; of all namespaces that share it."""
+        return frozenset(pc.unique(self.scan(["branch"])["branch"]).to_pylist())
 
     def scan(self, columns: Sequence[str], condition: str = "", **more: Any) -> pa.Table:
         """Some columns of what meets a condition in LanceDB's SQL."""
