@@ -1,4 +1,4 @@
-"""Commits of many rows from Arrow: whatever way their rows take, they mean what they mean on every engine."""
+"""Commits of many rows: whatever way these take, they mean what they mean on every engine."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -18,15 +18,18 @@ from perdure import (
     CommitRequest,
     CompactRequest,
     Context,
+    Delete,
     InvalidRecord,
     NotFound,
     PerdureError,
+    Put,
     PutArrow,
     Query,
     Ref,
     Space,
+    StaleHead,
 )
-from perdure.kit import batch_of
+from perdure.kit import batch_of, rows_of
 
 CTX = Context()
 MAIN = Ref("main")
@@ -67,6 +70,12 @@ def put(
     return backend.commit(CTX, CommitRequest(branch, str(uuid4()), (operation,), time=time or None))
 
 
+def put_rows(backend: Any, table: str, found: pa.RecordBatch, *, time: int = 0, **more: Any) -> Any:
+    """The same rows one by one, as records come."""
+    operation = Put(table, list(rows_of(found)), **more)
+    return backend.commit(CTX, CommitRequest("main", str(uuid4()), (operation,), time=time or None))
+
+
 def rows(backend: Any, table: str, at: Any = MAIN) -> list[Any]:
     return list(backend.select(CTX, Query(table), at))
 
@@ -103,8 +112,9 @@ def told(act: Callable[[], Any]) -> str:
     return ""
 
 
+@pytest.mark.parametrize("put", [put, put_rows], ids=["columns", "rows"])
 @pytest.mark.parametrize("table", TABLES)
-def test_every_kind_of_row_is_what_it_is_in_memory(both, table):
+def test_every_kind_of_row_is_what_it_is_in_memory(both, table, put):
     """New rows, then a part of them again with others, then a part deleted and put again."""
     steps = [(range(MANY), 1, 1_000), (range(600, 600 + MANY), 2, 2_000), (range(MANY), 3, 3_000)]
     for ids, seed, time in steps:
@@ -114,7 +124,7 @@ def test_every_kind_of_row_is_what_it_is_in_memory(both, table):
     width = len(TABLES[table].key)
     gone = tuple(row[:width] for row in rows(both[1], table)[::3])
     for backend in both:
-        operation = perdure.Delete(table, gone)
+        operation = Delete(table, gone)
         backend.commit(CTX, CommitRequest("main", str(uuid4()), (operation,), time=4_000))
     same(both, table)
     for backend in both:
@@ -274,4 +284,96 @@ def test_a_batch_may_be_large(both):
     assert found.nbytes > 32_000_000
     for backend in both:
         put(backend, "memories", found, time=1)
+    same(both, "memories")
+
+
+def segments(tmp_path: Any) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "s" / "seg").glob("*"))
+
+
+def test_many_new_rows_go_to_segments_and_others_do_not(tmp_path):
+    ours = perdure_lancedb.local.open(f"lancedb:///{tmp_path}/s?fold=1000000", "main", "rw")
+    put_rows(ours, "memories", batch("memories", range(499)))
+    assert segments(tmp_path) == []
+    put_rows(ours, "memories", batch("memories", range(MANY)))
+    assert len(segments(tmp_path)) == 1
+    put_rows(ours, "memories", batch("memories", range(MANY), 1))
+    assert len(segments(tmp_path)) == 1, "all of them were there"
+    ours.close(CTX)
+
+
+def test_one_commit_of_many_sorts_of_rows(both):
+    """Vectors of two spaces, one of them bound; rows that go again; rows that come twice in it; a deletion."""
+    memories = list(rows_of(batch("memories", range(MANY))))
+    again = list(rows_of(batch("memories", range(700, MANY + 700), 4)))
+    operations = (
+        Put("memories", memories),
+        Put("vectors", list(rows_of(batch("vectors", range(MANY), 1)))),
+        Put("vectors", list(rows_of(batch("vectors", range(MANY), 2, space="bound")))),
+        Put("memories", again),
+        Delete("memories", tuple((str(i),) for i in range(0, MANY, 7))),
+        Put("links", list(rows_of(batch("links", range(30))))),
+    )
+    for time in (1, 2):
+        for backend in both:
+            backend.commit(CTX, CommitRequest("main", str(uuid4()), operations, time=time))
+        same(both, "memories", "vectors", "links")
+
+
+REFUSED: dict[str, Callable[[], tuple[Any, ...]]] = {
+    "a number beyond 64 bits": lambda: ("memories", "created_at", 2**63),
+    "a lone surrogate": lambda: ("memories", "text", "\ud800"),
+    "a lone surrogate in a key": lambda: ("memories", "id", "\ud800"),
+    "another type": lambda: ("memories", "text", 5),
+    "NaN": lambda: ("memories", "importance", float("nan")),
+    "no vector": lambda: ("vectors", "values", None),
+    "a vector too long": lambda: ("vectors", "values", b"1234" * 4),
+    "no such space": lambda: ("vectors", "space", "nowhere"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_hostile_row_among_many_is_refused_as_in_memory(both, what, tmp_path):
+    """With rows of another table before it in the commit, which do not stay either."""
+    table, column, cell = REFUSED[what]()
+    hostile = [list(row) for row in rows_of(batch(table, range(MANY)))]
+    hostile[MANY - 1][TABLES[table].position[column]] = cell
+    operations = (
+        Put("links", list(rows_of(batch("links", range(MANY))))),
+        Put(table, [tuple(row) for row in hostile]),
+    )
+    request = CommitRequest("main", "one", operations, time=1)
+    ours, theirs = (told(lambda b=backend: b.commit(CTX, request)) for backend in both)
+    assert ours == theirs != ""
+    same(both, "links", table)
+    assert segments(tmp_path) == []
+
+
+def test_an_insert_of_many_that_meets_a_row_leaves_no_segment(both, tmp_path):
+    for backend in both:
+        put_rows(backend, "memories", batch("memories", [5]), time=1)
+        with pytest.raises(AlreadyExists):
+            put_rows(backend, "memories", batch("memories", range(MANY)), mode="insert")
+        with pytest.raises(StaleHead):
+            backend.commit(
+                CTX,
+                CommitRequest(
+                    "main",
+                    "two",
+                    (Put("memories", list(rows_of(batch("memories", range(MANY))))),),
+                    expect_head="another",
+                ),
+            )
+    same(both, "memories")
+    assert segments(tmp_path) == []
+
+
+def test_many_rows_may_be_large(both):
+    """They go to several segments."""
+    found = [list(row) for row in rows_of(batch("memories", range(MANY)))]
+    for row in found:
+        row[6] = "x" * 30_000
+    operation = Put("memories", [tuple(row) for row in found])
+    for backend in both:
+        backend.commit(CTX, CommitRequest("main", "one", (operation,), time=1))
     same(both, "memories")
