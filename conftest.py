@@ -10,5 +10,5 @@ import os
 from hypothesis import settings
 
 settings.register_profile("dev", max_examples=50, deadline=None, derandomize="CI" in os.environ)
-settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

@@ -186,22 +186,18 @@ def test_a_report_that_is_none_is_told(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"), [("--level c", {"core", "crash", "concurrent"}), ("--profile n", {"nightly"})]
 )
-def test_the_shell_completes_levels_and_profiles(words: str, expected: set[str]) -> None:
+def test_the_shell_completes_levels_and_profiles(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: str, expected: set[str]
+) -> None:
     line = f"perdure conformance memory {words}"
     surroundings = {
         "COMP_WORDS": line,
         "COMP_CWORD": str(len(line.split()) - 1),
         "_PERDURE_COMPLETE": "complete_bash",
     }
-    program = "from perdure.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, **surroundings},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert set(done.stdout.split()) == expected
+    for name, value in surroundings.items():
+        monkeypatch.setenv(name, value)
+    assert set(run()[1].split()) == expected
 
 
 def on_terminal(words: list[str], **surroundings: str) -> tuple[int, str]:

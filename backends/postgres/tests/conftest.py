@@ -1,5 +1,6 @@
 """Fixtures: an embedded server for all tests, with a new schema for each, and processes to race and to kill."""
 
+import io
 import json
 import os
 import runpy
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +18,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 import perdure
+import psutil
 import psycopg
 import pytest
 from perdure import CommitRequest, Context, Put
+from perdure.cli import main
 from perdure_postgres import embedded
 from perdure_postgres._embedded import EmbeddedServer
 from perdure_sql import SqlBackend
@@ -67,9 +71,27 @@ def servers() -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, kit: SimpleNamespace) -> Iterator[Server]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, kit: SimpleNamespace) -> Path:
+    """The directory of an embedded server that was made and stopped, to be copied: initdb takes longer."""
+    directory: Path = tmp_path_factory.mktemp("cluster") / "server"
+    kit.begin(directory).close()
+    return directory
+
+
+@pytest.fixture
+def directory(cluster: Path, tmp_path: Path) -> Path:
+    """The directory of an embedded server that is stopped."""
+    copy = tmp_path / "server"
+    subprocess.run(["cp", "-a", cluster, copy], check=True)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def server(cluster: Path, tmp_path_factory: pytest.TempPathFactory, kit: SimpleNamespace) -> Iterator[Server]:
     """One embedded server for all tests that leave it running as it was."""
-    share: EmbeddedServer = kit.begin(tmp_path_factory.mktemp("postgres") / "server")
+    directory = tmp_path_factory.mktemp("postgres") / "server"
+    subprocess.run(["cp", "-a", cluster, directory], check=True)
+    share: EmbeddedServer = kit.begin(directory)
     yield Server(share.conninfo, share.directory)
     share.close()
 
@@ -85,6 +107,25 @@ def store(url: str) -> Iterator[SqlBackend]:
     backend = embedded.open(url, "test", "rw")
     yield backend
     backend.close(ctx=None)
+
+
+def _perdure(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    out, err = io.StringIO(), io.StringIO()
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        stack.enter_context(redirect_stdout(out))
+        stack.enter_context(redirect_stderr(err))
+        ended = stack.enter_context(pytest.raises(SystemExit))
+        main(list(words))
+    return subprocess.CompletedProcess(words, int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Runs `perdure` in this process, with words and variables of the environment: how it ended, and what it said."""
+    return _perdure
 
 
 CTX = Context()
@@ -146,6 +187,7 @@ class Workers:
         command = [sys.executable, str(HERE / "workers.py")]
         self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._running: set[int] = set()
+        self._numbers = count(1)
 
     def _ask(self, **request: Any) -> int:
         assert self._server.stdin is not None
@@ -159,6 +201,16 @@ class Workers:
         pid = self._ask(job=job, arguments=arguments)
         self._running.add(pid)
         return pid
+
+    def program(self, body: str, directory: Path) -> "Program":
+        """Start a program that uses an embedded server, as `program` of `embedded_kit.py` does."""
+        pipes = [directory.with_name(f"{name}-{next(self._numbers)}") for name in ("hears", "says")]
+        for pipe in pipes:
+            os.mkfifo(pipe)
+        pid = self.start(
+            "program", body=body, directory=str(directory), hears=str(pipes[0]), says=str(pipes[1])
+        )
+        return Program(self, pid, *pipes)
 
     def wait(self, *pids: int) -> list[int]:
         """The exit codes of processes, once they have ended."""
@@ -176,6 +228,38 @@ class Workers:
         for pid in tuple(self._running):
             self.kill(pid)
         self._server.communicate()
+
+
+class Program:
+    """A forked program, which is spoken with like a `Popen`.
+
+    Attributes:
+        pid: Its process id.
+        stdin: What it hears.
+        stdout: What it says.
+    """
+
+    def __init__(self, workers: Workers, pid: int, hears: Path, says: Path) -> None:
+        self.pid, self._workers = pid, workers
+        self.stdin, self.stdout = hears.open("w"), says.open()
+        for pipe in (hears, says):
+            pipe.unlink()
+
+    def poll(self) -> int | None:
+        """None for as long as it runs."""
+        return 0 if psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE else None
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def communicate(self) -> None:
+        """Wait for its end."""
+        self.stdin.close()
+        self.stdout.read()
+        self.stdout.close()
+        (self.returncode,) = self._workers.wait(self.pid)
+
+    wait = communicate
 
 
 @pytest.fixture(scope="module")

@@ -68,18 +68,23 @@ def postmaster(directory: Path) -> psutil.Process:
     return psutil.Process(int((directory / "data" / "postmaster.pid").read_text().split()[0]))
 
 
-def program(body: str, directory: Path, **options: Any) -> subprocess.Popen[str]:
-    """A program of its own that uses the directory: its ``begin()`` is a share."""
+def program(body: str, directory: Path, workers: Any = None) -> Any:
+    """A program of its own that uses the directory: its ``begin()`` is a share.
+
+    It is a new interpreter, or forked by `workers`, which takes a hundredth of the time; how it ends is then
+    not how Python ends.
+    """
+    if workers is not None:
+        return workers.program(PROLOGUE + body, directory)
     return subprocess.Popen(
         [sys.executable, "-c", PROLOGUE + body, str(directory)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        **options,
     )
 
 
-def heard(child: subprocess.Popen[str]) -> str:
+def heard(child: Any) -> str:
     """The next line that the program says."""
     assert child.stdout is not None
     line = child.stdout.readline()
@@ -87,20 +92,20 @@ def heard(child: subprocess.Popen[str]) -> str:
     return line.strip()
 
 
-def tell(child: subprocess.Popen[str]) -> None:
+def tell(child: Any) -> None:
     """Let a program go on that waits for a line."""
     assert child.stdin is not None
     child.stdin.write("\n")
     child.stdin.flush()
 
 
-def ended(child: subprocess.Popen[str]) -> int:
+def ended(child: Any) -> int:
     """The program's exit code, with its pipes closed."""
     child.communicate()
-    return child.returncode
+    return int(child.returncode)
 
 
-def kill_all(child: subprocess.Popen[str]) -> None:
+def kill_all(child: Any) -> None:
     """SIGKILL a program and everything that it started and that has not gone its own way."""
     family = [psutil.Process(child.pid), *psutil.Process(child.pid).children(recursive=True)]
     for process in family:

@@ -2,13 +2,14 @@
 
 Load it with `runpy.run_path`, like the other helpers here::
 
-    with servers.server(tmp_path) as server:
+    with servers.server(tmp_path, cluster) as server:
         perdure.open(server.database())                            # as the superuser, trusted
         server.run("CREATE ROLE writer LOGIN PASSWORD 'secret'")
         perdure.open(server.url(user="writer", password="secret"))
 """
 
 import socket
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -82,20 +83,20 @@ class Server:
 
 @contextmanager
 def server(
-    directory: Path, access: Sequence[str] = TRUST, settings: Mapping[str, str] | None = None
+    directory: Path, cluster: Path, access: Sequence[str] = TRUST, settings: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """A server of a new cluster in a directory of its own, stopped at the end.
+    """A server of a cluster and a directory of its own, stopped at the end.
 
     Args:
         directory: Where it makes a directory ``server``.
+        cluster: The directory of a server that is stopped, with a fresh cluster, which is copied.
         access: Lines of pg_hba.conf for all but the superuser, who is trusted.
         settings: More lines of postgresql.conf.
     """
     home = Home(directory / "server")
     home.prepare()
     until = time.monotonic() + _PATIENCE
-    with (directory / "lock").open("w") as lock:
-        home.create(lock.fileno(), until)
+    subprocess.run(["cp", "-a", cluster / "data", home.data], check=True)
     (home.data / "pg_hba.conf").write_text(
         "\n".join((f"host all,replication {SUPERUSER} 127.0.0.1/32 trust", *access, ""))
     )

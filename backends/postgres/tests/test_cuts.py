@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,8 +89,8 @@ class Wire:
 
 
 @pytest.fixture(scope="module")
-def plain(servers: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with servers.server(tmp_path_factory.mktemp("plain")) as server:
+def plain(servers: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory, cluster: Path) -> Iterator[Any]:
+    with servers.server(tmp_path_factory.mktemp("plain"), cluster) as server:
         yield server
 
 

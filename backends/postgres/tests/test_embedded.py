@@ -62,8 +62,8 @@ def test_settings(tmp_path):
     share.close()
 
 
-def test_shares_of_one_process(tmp_path):
-    first, second = kit.begin(tmp_path / "server"), kit.begin(tmp_path / "server")
+def test_shares_of_one_process(directory):
+    first, second = kit.begin(directory), kit.begin(directory)
     began = kit.run(first, STARTED)
     first.close()
     first.close()
@@ -71,7 +71,7 @@ def test_shares_of_one_process(tmp_path):
     with pytest.raises(Unavailable, match="closed"):
         first.ensure(kit.soon())
     second.close()
-    assert kit.processes(tmp_path / "server") == []
+    assert kit.processes(directory) == []
 
 
 def test_threads_that_start_at_once_meet_one_server(tmp_path):
@@ -102,8 +102,8 @@ share.close()
 """
 
 
-def test_processes_that_start_at_once_meet_one_server(tmp_path):
-    users = [kit.program(USER, tmp_path / "server") for _ in range(6)]
+def test_processes_that_start_at_once_meet_one_server(workers, tmp_path):
+    users = [kit.program(USER, tmp_path / "server", workers) for _ in range(6)]
     for user in users:
         assert kit.heard(user) == "ready"
     for user in users:
@@ -116,10 +116,10 @@ def test_processes_that_start_at_once_meet_one_server(tmp_path):
     assert kit.processes(tmp_path / "server") == []
 
 
-def test_users_come_and_go(tmp_path):
+def test_users_come_and_go(workers, tmp_path):
     """Each start may meet the stop of another: nobody fails, and nothing is left running."""
     body = "for _ in range(8):\n    share = begin(); assert run(share, 'SELECT 1') == 1; share.close()\n"
-    users = [kit.program(body, tmp_path / "server") for _ in range(4)]
+    users = [kit.program(body, tmp_path / "server", workers) for _ in range(4)]
     assert [kit.ended(user) for user in users] == [0] * 4
     assert kit.processes(tmp_path / "server") == []
 
@@ -136,9 +136,9 @@ def test_a_program_that_fails(tmp_path):
     assert kit.processes(tmp_path / "server") == []
 
 
-def test_a_killed_user_is_no_user(tmp_path):
-    directory = tmp_path / "server"
-    user = kit.program("share = begin(); say(run(share, 'SELECT 1')); sys.stdin.readline()", directory)
+def test_a_killed_user_is_no_user(workers, directory):
+    body = "share = begin(); say(run(share, 'SELECT 1')); sys.stdin.readline()"
+    user = kit.program(body, directory, workers)
     assert kit.heard(user) == "1"
     user.kill()
     kit.ended(user)
@@ -149,19 +149,19 @@ def test_a_killed_user_is_no_user(tmp_path):
     assert kit.processes(directory) == []
 
 
-def test_a_user_that_is_killed_leaves_the_server_to_the_others(tmp_path):
-    share = kit.begin(tmp_path / "server")
-    user = kit.program("share = begin(); say('in'); sys.stdin.readline()", tmp_path / "server")
+def test_a_user_that_is_killed_leaves_the_server_to_the_others(workers, directory):
+    share = kit.begin(directory)
+    user = kit.program("share = begin(); say('in'); sys.stdin.readline()", directory, workers)
     assert kit.heard(user) == "in"
     began = kit.run(share, STARTED)
     user.kill()
     kit.ended(user)
     assert kit.run(share, STARTED) == began
     share.close()
-    assert kit.processes(tmp_path / "server") == []
+    assert kit.processes(directory) == []
 
 
-def test_a_forked_child_takes_nothing_from_its_parent(tmp_path):
+def test_a_forked_child_takes_nothing_from_its_parent(directory):
     body = """
 share = begin()
 child = os.fork()
@@ -171,10 +171,10 @@ if not child:
 assert os.waitpid(child, 0)[1] == 0
 say(run(share, "SELECT 1"))
 """
-    parent = kit.program(body, tmp_path / "server")
+    parent = kit.program(body, directory)
     assert kit.heard(parent) == "1"
     assert kit.ended(parent) == 0
-    assert kit.processes(tmp_path / "server") == []
+    assert kit.processes(directory) == []
 
 
 def test_a_forked_child_is_a_user_once_it_asks_for_the_server(tmp_path):
@@ -205,7 +205,7 @@ else:
     assert kit.processes(tmp_path / "a'b") == []
 
 
-def test_a_forked_child_that_does_not_use_the_server_does_not_keep_it(tmp_path):
+def test_a_forked_child_that_does_not_use_the_server_does_not_keep_it(directory):
     body = """
 share = begin()
 child = os.fork()
@@ -216,15 +216,14 @@ say("closed")
 sys.stdin.readline()
 os.kill(child, signal.SIGKILL)
 """
-    parent = kit.program(body, tmp_path / "server")
+    parent = kit.program(body, directory)
     assert kit.heard(parent) == "closed"
-    assert kit.processes(tmp_path / "server") == []
+    assert kit.processes(directory) == []
     kit.tell(parent)
     assert kit.ended(parent) == 0
 
 
-def test_whoever_waits_too_long_for_another_is_told_so(tmp_path):
-    directory = tmp_path / "server"
+def test_whoever_waits_too_long_for_another_is_told_so(directory):
     kit.begin(directory).close()
     with exclusive(directory / "perdure.lock", kit.soon(), None):
         with pytest.raises(Busy, match="try again"):
@@ -243,8 +242,7 @@ def test_a_directory_without_a_store_is_not_made_where_it_may_not(tmp_path):
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["empty"]
 
 
-def test_the_log_does_not_grow_for_ever(tmp_path):
-    directory = tmp_path / "server"
+def test_the_log_does_not_grow_for_ever(directory):
     kit.begin(directory).close()
     with (directory / "log").open("a") as log:
         log.write("x" * 5_000_000)

@@ -20,22 +20,22 @@ kit = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("embedded_ki
 STARTED = "SELECT pg_postmaster_start_time()::text"
 
 
-def test_a_killed_server_comes_again_with_all_that_it_acknowledged(tmp_path):
-    share = kit.begin(tmp_path / "server")
+def test_a_killed_server_comes_again_with_all_that_it_acknowledged(directory):
+    share = kit.begin(directory)
     kit.run(share, "CREATE TABLE rows (n int)")
     for n in range(1, 8):
         kit.run(share, f"INSERT INTO rows VALUES ({n})")
-        kit.postmaster(tmp_path / "server").kill()
+        kit.postmaster(directory).kill()
         share.ensure(kit.soon())
         assert kit.run(share, "SELECT count(*) FROM rows") == n
         assert share.failure() is None
     share.close()
-    assert kit.processes(tmp_path / "server") == []
+    assert kit.processes(directory) == []
 
 
-def test_a_killed_server_whose_connections_are_busy(tmp_path):
+def test_a_killed_server_whose_connections_are_busy(directory):
     """They do not look whether their server still lives before they have ended what they do."""
-    share = kit.begin(tmp_path / "server")
+    share = kit.begin(directory)
     lost = []
 
     def work() -> None:
@@ -47,18 +47,18 @@ def test_a_killed_server_whose_connections_are_busy(tmp_path):
     thread.start()
     busy = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%1e12%' AND pid <> pg_backend_pid()"
     kit.until(lambda: kit.run(share, busy) == 1)
-    kit.postmaster(tmp_path / "server").kill()
+    kit.postmaster(directory).kill()
     share.ensure(kit.soon())
     thread.join()
     assert len(lost) == 1
     assert kit.run(share, "SELECT 1") == 1
     share.close()
-    assert kit.processes(tmp_path / "server") == []
+    assert kit.processes(directory) == []
 
 
-def test_threads_that_find_the_server_dead_start_one(tmp_path):
-    share, other = kit.begin(tmp_path / "server"), kit.begin(tmp_path / "server")
-    kit.postmaster(tmp_path / "server").kill()
+def test_threads_that_find_the_server_dead_start_one(directory):
+    share, other = kit.begin(directory), kit.begin(directory)
+    kit.postmaster(directory).kill()
     began = []
 
     def use(mine) -> None:
@@ -74,20 +74,20 @@ def test_threads_that_find_the_server_dead_start_one(tmp_path):
     assert len(set(began)) == 1
     share.close()
     other.close()
-    assert kit.processes(tmp_path / "server") == []
+    assert kit.processes(directory) == []
 
 
-def test_a_server_that_another_one_stopped(tmp_path):
-    share = kit.begin(tmp_path / "server")
-    kit.postmaster(tmp_path / "server").send_signal(signal.SIGINT)
+def test_a_server_that_another_one_stopped(directory):
+    share = kit.begin(directory)
+    kit.postmaster(directory).send_signal(signal.SIGINT)
     share.ensure(kit.soon())
     assert kit.run(share, "SELECT 1") == 1
     share.close()
 
 
-def test_a_server_that_hangs(tmp_path):
-    share = kit.begin(tmp_path / "server")
-    process = kit.postmaster(tmp_path / "server")
+def test_a_server_that_hangs(directory):
+    share = kit.begin(directory)
+    process = kit.postmaster(directory)
     process.suspend()
     try:
         with pytest.raises(Busy, match="try again"):
@@ -95,26 +95,24 @@ def test_a_server_that_hangs(tmp_path):
     finally:
         process.resume()
     share.ensure(kit.soon())
-    assert kit.postmaster(tmp_path / "server") == process
+    assert kit.postmaster(directory) == process
     share.close()
-    assert kit.processes(tmp_path / "server") == []
+    assert kit.processes(directory) == []
 
 
-def test_a_server_whose_socket_was_removed(tmp_path):
-    share = kit.begin(tmp_path / "server")
-    (tmp_path / "server" / ".s.PGSQL.5432").unlink()
+def test_a_server_whose_socket_was_removed(directory):
+    share = kit.begin(directory)
+    (directory / ".s.PGSQL.5432").unlink()
     share.ensure(kit.soon())
     assert kit.run(share, "SELECT 1") == 1
     share.close()
-    assert kit.processes(tmp_path / "server") == []
+    assert kit.processes(directory) == []
 
 
 MOMENTS = [
     "perdure.lock",
     "data.new",
-    "data.new/postgresql.conf",
     "data.new/global/pg_control",
-    "data.new/base/1/PG_VERSION",
     "data.new/base/5",
     "data/PG_VERSION",
     "data/postmaster.pid",
@@ -124,10 +122,10 @@ MOMENTS = [
 
 @pytest.mark.parametrize("everything", [True, False], ids=["all", "starter"])
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_while_the_cluster_is_created_and_started(tmp_path, moment, everything):
+def test_killed_while_the_cluster_is_created_and_started(workers, tmp_path, moment, everything):
     """The program and what it started, or the program alone, so that initdb goes on without it."""
     directory = tmp_path / "server"
-    user = kit.program("begin(); sys.stdin.readline()", directory)
+    user = kit.program("begin(); sys.stdin.readline()", directory, workers)
     kit.until(lambda: os.path.lexists(directory / moment) or user.poll() is not None)
     if everything:
         kit.kill_all(user)
@@ -142,9 +140,8 @@ def test_killed_while_the_cluster_is_created_and_started(tmp_path, moment, every
 
 
 @pytest.fixture
-def crashed(tmp_path) -> Path:
+def crashed(directory: Path) -> Path:
     """The directory of a server that was killed, with all its processes."""
-    directory = tmp_path / "crashed"
     share = kit.begin(directory)
     kit.run(share, "CREATE TABLE kept AS SELECT 7 AS n")
     for process in kit.processes(directory):
@@ -214,17 +211,17 @@ def test_what_is_left_is_cut_off(crashed):
     holds_what_was_kept(crashed)
 
 
-def test_what_a_server_died_of_is_told(tmp_path):
-    share = kit.begin(tmp_path / "server")
+def test_what_a_server_died_of_is_told(directory):
+    share = kit.begin(directory)
     with pytest.raises(psycopg.Error):
         kit.run(share, "SELECT E'\\nPANIC:  no\\n2026-01-01 00:00:00.000 UTC [1] PANIC:  no'::int")
     assert share.failure() is None
-    data = tmp_path / "server" / "data"
+    data = directory / "data"
     (data / "pg_wal").rename(data / "away")
     with pytest.raises(psycopg.OperationalError):
         for _ in range(3):
             kit.run(share, "SELECT pg_logical_emit_message(true, 'p', 'x'), pg_switch_wal()")
-    kit.until(lambda: "required WAL directory" in (tmp_path / "server" / "log").read_text())
+    kit.until(lambda: "required WAL directory" in (directory / "log").read_text())
     said = share.failure()
     assert said is not None
     assert said.startswith(("PANIC:  ", "FATAL:  "))
@@ -238,26 +235,25 @@ def test_what_a_server_died_of_is_told(tmp_path):
     share.close()
 
 
-def test_why_a_server_does_not_start_is_told(tmp_path):
-    directory = tmp_path / "server"
+def test_why_a_server_does_not_start_is_told(directory):
     kit.begin(directory).close()
     settings = directory / "data" / "postgresql.auto.conf"
     before = settings.read_bytes()
     settings.write_bytes(before + b"no_such_setting = on\n")
     with pytest.raises(StorageError, match="does not start .*configuration file .* contains errors"):
         kit.begin(directory)
-    assert kit.processes(tmp_path) == []
+    assert kit.processes(directory) == []
     settings.write_bytes(before)
     kit.begin(directory).close()
 
 
-def test_a_directory_that_is_removed_under_its_server(tmp_path):
-    share = kit.begin(tmp_path / "server")
-    left = kit.postmaster(tmp_path / "server")
-    shutil.rmtree(tmp_path / "server")
+def test_a_directory_that_is_removed_under_its_server(directory):
+    share = kit.begin(directory)
+    left = kit.postmaster(directory)
+    shutil.rmtree(directory)
     share.close()
-    again = kit.begin(tmp_path / "server")
+    again = kit.begin(directory)
     assert kit.run(again, "SELECT 1") == 1
     left.send_signal(signal.SIGQUIT)  # else it finds out within a minute
     again.close()
-    kit.until(lambda: not kit.processes(tmp_path))
+    kit.until(lambda: not kit.processes(directory))

@@ -40,8 +40,8 @@ NASTY = [
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with servers.server(tmp_path_factory.mktemp("hostile")) as started:
+def server(tmp_path_factory: pytest.TempPathFactory, cluster: Path) -> Iterator[Any]:
+    with servers.server(tmp_path_factory.mktemp("hostile"), cluster) as started:
         started.database("agents")
         yield started
 

@@ -1,8 +1,6 @@
 """Row-level security: a tenant works in its own namespaces, and gets at no other, whatever SQL it sends."""
 
 import runpy
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,15 +20,14 @@ SECRET = "s3cret-of-bolt"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def server(tmp_path_factory: pytest.TempPathFactory, cluster: Path, command: Any) -> Iterator[Any]:
     """A server where `acme` has the namespaces acme and acme2, `bolt` has bolt, and `app` writes everywhere."""
-    with servers.server(tmp_path_factory.mktemp("isolation")) as started:
+    with servers.server(tmp_path_factory.mktemp("isolation"), cluster) as started:
         for login in ("acme", "bolt", "app"):
             started.run(f"CREATE ROLE {login} LOGIN")
         mine = ["acme=acme", "acme=acme2", "bolt=bolt"]
-        command = [sys.executable, "-c", "from perdure.cli import main; main()", "grants"]
         options = ["--rls", "--apply", *(word for each in mine for word in ("--tenant", each))]
-        subprocess.run([*command, started.database("shared"), *options], check=True, capture_output=True)
+        assert command("grants", started.database("shared"), *options).returncode == 0
         started.run("GRANT perdure_writer TO app")
         for login in ("acme", "bolt"):
             with perdure.open(started.url("shared", login), namespace=login) as store:

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from perdure import Memory, Retryable, Skill, Store
 
-KILLS = 20
+KILLS = 8
 BRANCHES = ("main", "main", "lab", "other")
 TABLES = ("memories", "links", "traces", "states")
 
@@ -84,7 +84,7 @@ def works_again(store: Store, mark: str) -> None:
     raise AssertionError("the store does not come back")
 
 
-def test_the_postmaster_of_an_embedded_server_is_killed_twenty_times(workers, kit, tmp_path):
+def test_the_postmaster_of_an_embedded_server_is_killed_again_and_again(workers, kit, tmp_path):
     directory, rng = tmp_path / "server", random.Random(5)
     share = kit.begin(directory)  # else the first store to close would be the last user
     fleet = Fleet(workers, kit, f"postgresql+embedded:///{directory}", tmp_path)
@@ -103,8 +103,8 @@ def test_the_postmaster_of_an_embedded_server_is_killed_twenty_times(workers, ki
 
 
 @pytest.fixture(scope="module")
-def plain(servers: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with servers.server(tmp_path_factory.mktemp("plain")) as server:
+def plain(servers: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory, cluster: Path) -> Iterator[Any]:
+    with servers.server(tmp_path_factory.mktemp("plain"), cluster) as server:
         yield server
 
 
@@ -115,7 +115,7 @@ def restart(servers: SimpleNamespace, kit: SimpleNamespace, plain: Any) -> None:
     servers.start(plain.home, kit.soon(), plain.port)
 
 
-def test_the_postmaster_of_a_plain_server_is_killed_twenty_times(workers, kit, servers, plain, tmp_path):
+def test_the_postmaster_of_a_plain_server_is_killed_again_and_again(workers, kit, servers, plain, tmp_path):
     fleet, rng = Fleet(workers, kit, plain.database(), tmp_path), random.Random(6)
     with perdure.open(fleet.url, namespace="kills") as store:
         for kill in range(KILLS):

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -99,8 +100,8 @@ def test_the_description_needs_no_server():
 
 
 @pytest.fixture(scope="module")
-def plain(servers: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with servers.server(tmp_path_factory.mktemp("plain"), access=servers.PASSWORD) as server:
+def plain(servers: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory, cluster: Path) -> Any:
+    with servers.server(tmp_path_factory.mktemp("plain"), cluster, access=servers.PASSWORD) as server:
         server.run("CREATE ROLE agent LOGIN PASSWORD 'p@ss: /?#%25 word'")
         server.run("CREATE ROLE retired NOLOGIN PASSWORD 'x'")
         server.run('CREATE DATABASE "odd /?#% name" OWNER agent')

@@ -21,8 +21,8 @@ NAMED = [name for name, has_number in tables().items() if has_number]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with servers.server(tmp_path_factory.mktemp("partitions")) as started:
+def server(tmp_path_factory: pytest.TempPathFactory, cluster: Path) -> Iterator[Any]:
+    with servers.server(tmp_path_factory.mktemp("partitions"), cluster) as started:
         yield started
 
 

@@ -8,12 +8,12 @@ import pytest
 from perdure import Unsupported, describe_backend
 
 #: Parts of the suite: what a server elsewhere could do differently.
-AREAS = ("commits", "branches", "merges", "compaction", "purge", "recall", "threads_", "processes_")
+AREAS = ("commits", "compaction", "purge", "processes_")
 
 
 @pytest.fixture(scope="module")
-def plain(servers, tmp_path_factory):
-    with servers.server(tmp_path_factory.mktemp("plain")) as server:
+def plain(servers, tmp_path_factory, cluster):
+    with servers.server(tmp_path_factory.mktemp("plain"), cluster) as server:
         yield server
 
 

@@ -246,8 +246,10 @@ def test_a_forked_child_uses_connections_of_its_own(quiet):
 # ---------------------------------------------------------------------------------------- a crowded server
 
 
-def test_a_server_that_takes_no_more_connections(servers, kit, tmp_path):
-    with servers.server(tmp_path, settings={"max_connections": "8", "reserved_connections": "0"}) as plain:
+def test_a_server_that_takes_no_more_connections(servers, kit, cluster, tmp_path):
+    with servers.server(
+        tmp_path, cluster, settings={"max_connections": "8", "reserved_connections": "0"}
+    ) as plain:
         url, others = plain.database(), []
         with perdure.open(url) as store:
             store.memories.put(Memory(id="a"))

@@ -2,9 +2,7 @@
 
 import json
 import runpy
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,18 +19,22 @@ hooks = SimpleNamespace(**runpy.run_path(str(HERE / "hooks_kit.py")))
 LOGINS = {"boss": "owner", "app": "writer", "report": "reader", "nobody": None}
 
 
-def grants(url: str, *options: str, code: int = 0) -> str:
-    """What `perdure grants` says: on stdout, or where it fails on stderr."""
-    program = [sys.executable, "-c", "from perdure.cli import main; main()", "grants", url, *options]
-    done = subprocess.run(program, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    return done.stderr if code else done.stdout
+@pytest.fixture(scope="session")
+def grants(command: Any) -> Callable[..., str]:
+    """Runs `perdure grants`: what it says on stdout, or where it fails on stderr."""
+
+    def run(url: str, *options: str, code: int = 0) -> str:
+        done = command("grants", url, *options)
+        assert done.returncode == code, done.stderr
+        return str(done.stderr if code else done.stdout)
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def server(tmp_path_factory: pytest.TempPathFactory, cluster: Path, grants: Any) -> Iterator[Any]:
     """A server with a login for each role, and the database `team` in which they have them."""
-    with servers.server(tmp_path_factory.mktemp("roles")) as started:
+    with servers.server(tmp_path_factory.mktemp("roles"), cluster) as started:
         for login in LOGINS:
             started.run(f"CREATE ROLE {login} LOGIN")
         grants(started.database("team"), "--apply")
@@ -144,7 +146,7 @@ def test_each_table_has_grants_and_an_owner(server):
     assert {row[1:] for row in found} == {("perdure_owner", True, False, False, False)}
 
 
-def test_the_command_prints_what_it_would_do(server):
+def test_the_command_prints_what_it_would_do(grants, server):
     url = server.database("printed")
     printed = grants(url, "--prefix", "odd 'role\"", "--rls")
     assert server.run("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'odd%'") == [(0,)]
@@ -156,7 +158,7 @@ def test_the_command_prints_what_it_would_do(server):
         ]
 
 
-def test_the_command_applies_it_again_and_again(server):
+def test_the_command_applies_it_again_and_again(grants, server):
     url = server.database("applied")
     privileges = (
         "SELECT relname, relacl::text FROM pg_class WHERE relnamespace = 'perdure'::regnamespace ORDER BY 1"
@@ -186,11 +188,11 @@ def test_the_command_applies_it_again_and_again(server):
         (["--rls", "--tenant", "missing=acme", "--apply"], 3, "create each login"),
     ],
 )
-def test_what_the_command_refuses(server, options, code, says):
+def test_what_the_command_refuses(grants, server, options, code, says):
     assert says in grants(server.url("team"), *options, code=code)
 
 
-def test_who_may_not_grant_is_told_so_and_nothing_is_changed(server):
+def test_who_may_not_grant_is_told_so_and_nothing_is_changed(grants, server):
     assert "permission_denied" in grants(server.url("team", "app"), "--apply", "--prefix", "mine", code=7)
     assert server.run("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'mine%'") == [(0,)]
     assert "only Postgres" in grants("sqlite:///agent.db", code=2)

@@ -65,6 +65,46 @@ DRIFT = {
     ),
 }
 
+#: Kinds that can be told apart in what one comparison says: each of those takes seconds.
+TOGETHER = [
+    [
+        "index",
+        "index on an expression",
+        "columns of an index",
+        "type",
+        "collation",
+        "primary key",
+        "null",
+        "check",
+        "trigger",
+    ],
+    [
+        "collation of an index",
+        "extra column",
+        "extra table",
+        "missing table with a number",
+        "default",
+        "foreign key",
+        "unlogged",
+        "view",
+    ],
+    [
+        "operator class of an index",
+        "missing table",
+        "missing column",
+    ],
+    [
+        "extra index",
+        "unique constraint",
+        "invalid index",
+    ],
+    [
+        "collation of a key",
+        "identity",
+        "policy",
+    ],
+]
+
 #: What commands and owners add is none.
 NO_DRIFT = {
     "grants": "GRANT SELECT ON ALL TABLES IN SCHEMA {s} TO PUBLIC",
@@ -122,12 +162,15 @@ def database(server) -> Database:
     return Database(server, server.schema())
 
 
-@pytest.mark.parametrize("kind", DRIFT)
-def test_what_is_printed_mends_the_drift(database, kind):
-    script, told = DRIFT[kind]
-    database.run(script)
+def test_every_kind_is_tried():
+    assert sorted(kind for kinds in TOGETHER for kind in kinds) == sorted(DRIFT)
+
+
+@pytest.mark.parametrize("kinds", TOGETHER, ids=lambda kinds: kinds[0])
+def test_what_is_printed_mends_the_drift(database, kinds):
+    database.run("; ".join(DRIFT[kind][0] for kind in kinds))
     statements = database.diff()
-    assert told in "\n".join(statements)
+    assert [kind for kind in kinds if DRIFT[kind][1] not in "\n".join(statements)] == []
     assert not [statement for statement in statements if statement.endswith(";")]
     database.run(";".join(statements))
     assert database.diff() == []
@@ -136,9 +179,9 @@ def test_what_is_printed_mends_the_drift(database, kind):
         assert "new" in store.memories
 
 
-@pytest.mark.parametrize("kind", NO_DRIFT)
-def test_what_commands_and_owners_add_is_no_drift(database, kind):
-    database.run(NO_DRIFT[kind])
+def test_what_commands_and_owners_add_is_no_drift(database):
+    for script in NO_DRIFT.values():
+        database.run(script)
     assert database.diff() == []
 
 
@@ -153,9 +196,7 @@ def test_columns_for_pgvector_are_no_drift(database):
     assert database.diff() == []
 
 
-@pytest.mark.parametrize(
-    "name", ['we"ird', "a b; DROP", "ünï™", "100% {x} %s", "'quoted'", "UPPER", "x.y", "perdure"]
-)
+@pytest.mark.parametrize("name", ['we"ird; DROP', "ünï™ 100% {x} %s", "'UPPER' x.y"])
 def test_any_schema_name(server, name):
     database = Database(server, name)
     assert database.diff() == []
@@ -226,8 +267,8 @@ def test_what_cannot_be_compared(server, database, tmp_path):
         embedded.schema_diff(server.url(schema=other))
 
 
-def test_who_may_not_make_a_schema_is_told(servers: SimpleNamespace, tmp_path):
-    with servers.server(tmp_path, servers.PASSWORD) as plain:
+def test_who_may_not_make_a_schema_is_told(servers: SimpleNamespace, cluster, tmp_path):
+    with servers.server(tmp_path, cluster, servers.PASSWORD) as plain:
         plain.run("CREATE ROLE reader LOGIN PASSWORD 'hun%ter2'")
         perdure.open(plain.url()).close()
         plain.run("GRANT USAGE ON SCHEMA perdure TO reader")

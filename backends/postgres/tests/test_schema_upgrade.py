@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
@@ -159,26 +160,22 @@ import sys
 from perdure_postgres import embedded
 print("ready", flush=True)
 sys.stdin.readline()
-print(len(embedded.schema_upgrade(sys.argv[1], dry_run=False)), flush=True)
+print(len(embedded.schema_upgrade({url!r}, dry_run=False)), flush=True)
 """
 
 
-def test_of_processes_that_upgrade_at_once_one_does_it(server):
+def test_of_processes_that_upgrade_at_once_one_does_it(workers, server, tmp_path):
     url = server.url()
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACER, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(3)
-    ]
+    racers = [workers.program(RACER.format(url=url), tmp_path / "racer") for _ in range(3)]
     for racer in racers:
-        assert racer.stdout is not None
         assert racer.stdout.readline() == "ready\n"
     for racer in racers:
-        assert racer.stdin is not None
         racer.stdin.write("\n")
         racer.stdin.flush()
-    ran = sorted(int(racer.communicate()[0]) for racer in racers)
+    ran = sorted(int(racer.stdout.readline()) for racer in racers)
+    for racer in racers:
+        racer.communicate()
+        assert racer.returncode == 0
     assert ran[-1] >= len(revisions())
     assert ran[:-1] == [0, 0]
     assert embedded.schema_diff(url) == []
@@ -218,8 +215,9 @@ def test_what_cannot_be_upgraded(server, url, tmp_path):
                 embedded.schema_upgrade(url, dry_run=dry_run)
 
 
-def test_a_role_without_rights_is_told_so(servers: SimpleNamespace, tmp_path):
-    with servers.server(tmp_path, servers.PASSWORD) as plain:
+def test_a_role_without_rights_is_told_so(command, servers: SimpleNamespace, cluster, tmp_path):
+    command = partial(command, "schema")
+    with servers.server(tmp_path, cluster, servers.PASSWORD) as plain:
         plain.run("CREATE ROLE writer LOGIN PASSWORD 'hun%ter2'")
         url = plain.url(user="writer", password="hun%ter2", application_name="care")
         refused = command("upgrade", url)
@@ -238,14 +236,6 @@ def test_a_role_without_rights_is_told_so(servers: SimpleNamespace, tmp_path):
         plain.run("GRANT CREATE ON DATABASE postgres TO writer")
         assert command("upgrade", url).returncode == 0
         assert command("diff", url).returncode == 0
-
-
-def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    line = "from perdure.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", line, "schema", *words], capture_output=True, text=True, check=False,
-        env={**os.environ, **environment},
-    )  # fmt: skip
 
 
 def on_terminal(*words: str, **environment: str) -> tuple[int, str]:
@@ -267,7 +257,8 @@ def on_terminal(*words: str, **environment: str) -> tuple[int, str]:
     return process.wait(), shown.decode().replace("\r\n", "\n")
 
 
-def test_the_commands(server, url):
+def test_the_commands(command, server, url):
+    command = partial(command, "schema")
     dry = command("upgrade", url, "--dry-run")
     assert (dry.returncode, dry.stderr) == (0, "")
     lines = dry.stdout.splitlines()

@@ -1,10 +1,7 @@
 """No password in an error, a repr, a log, what a command prints, or a report."""
 
 import logging
-import os
 import runpy
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,9 +20,9 @@ PASSWORD = "Zq9Alpha/Zq9Beta@%s:Zq9Gamma%"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def server(tmp_path_factory: pytest.TempPathFactory, cluster: Path) -> Iterator[Any]:
     """A server that asks `app` for the password, and lets `look` in with it but not write."""
-    with servers.server(tmp_path_factory.mktemp("secrets"), servers.PASSWORD) as started:
+    with servers.server(tmp_path_factory.mktemp("secrets"), cluster, servers.PASSWORD) as started:
         for login in ("app", "look"):
             name = f"CREATE ROLE {login} LOGIN PASSWORD %s"
             with started.connect() as connection:
@@ -57,16 +54,6 @@ def told(error: BaseException) -> str:
     """All that can be printed of an error."""
     parts = [f"{each!r} {each} {each.args} {getattr(each, 'detail', '')}" for each in chain(error)]
     return "\n".join(parts)
-
-
-def program(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-c", "from perdure.cli import main; main()", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
 
 
 def test_the_password_is_taken_in_every_way(server, tmp_path, monkeypatch):
@@ -162,22 +149,22 @@ def test_the_servers_log_is_quiet(server):
 
 
 @pytest.mark.parametrize("words", [["info"], ["info", "--json"], ["grants"], ["grants", "--apply", "--json"]])
-def test_commands_are_quiet(server, words):
-    command, *options = words
+def test_commands_are_quiet(command, capfd, server, words):
+    name, *options = words
     for url in (server.url("agents", "look", PASSWORD), *hasty(refused(server)[:1]), refused(server)[-2]):
-        done = program(command, url, *options)
+        done = command(name, url, *options)
         assert done.stdout or done.stderr
-        quiet(done.stdout + done.stderr)
+        quiet(done.stdout + done.stderr + "".join(capfd.readouterr()))  # also what a library says by itself
 
 
-def test_archives_are_quiet(server, tmp_path):
+def test_archives_are_quiet(command, capfd, server, tmp_path):
     archive = tmp_path / "backup.perdure"
-    done = program("backup", server.url("agents", "app", PASSWORD), str(archive))
+    done = command("backup", server.url("agents", "app", PASSWORD), str(archive))
     assert done.returncode == 0, done.stderr
-    quiet(done.stdout + done.stderr + archive.read_bytes().decode("latin-1"))
+    quiet(done.stdout + done.stderr + "".join(capfd.readouterr()) + archive.read_bytes().decode("latin-1"))
 
 
-def test_reports_are_quiet(server, tmp_path):
+def test_reports_are_quiet(command, capfd, server, tmp_path):
     """The role may not write, so that checks fail, and everything is told of each."""
     forms = {form: tmp_path / f"report.{form}" for form in ("json", "html", "junit")}
     options = [word for form, path in forms.items() for word in (f"--{form}", str(path))]
@@ -185,7 +172,7 @@ def test_reports_are_quiet(server, tmp_path):
         server.url("agents", "look", PASSWORD),
         server.url("agents", "look") + "?password=" + servers.quote(PASSWORD, safe=""),
     ):
-        done = program(
+        done = command(
             *(
                 "conformance",
                 url,
@@ -198,7 +185,7 @@ def test_reports_are_quiet(server, tmp_path):
         )
         assert done.returncode == 1, done.stderr
         assert "perdure conformance" in done.stdout
-        quiet(done.stdout + done.stderr)
+        quiet(done.stdout + done.stderr + "".join(capfd.readouterr()))
         for path in (*forms.values(), *tmp_path.glob("repro/*")):
             quiet(path.read_text())
     assert len(list(tmp_path.glob("repro/*"))) > 0

@@ -157,8 +157,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with servers.server(tmp_path_factory.mktemp("tls")) as started:
+def server(tmp_path_factory: pytest.TempPathFactory, cluster: Path) -> Iterator[Any]:
+    with servers.server(tmp_path_factory.mktemp("tls"), cluster) as started:
         started.run("CREATE ROLE app LOGIN SUPERUSER")
         yield started
 

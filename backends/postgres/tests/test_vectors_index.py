@@ -27,9 +27,9 @@ NOISE = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def plain(tmp_path_factory: pytest.TempPathFactory, cluster: Path) -> Iterator[Any]:
     """A server on which each test has a database of its own."""
-    with servers.server(tmp_path_factory.mktemp("vectors")) as started:
+    with servers.server(tmp_path_factory.mktemp("vectors"), cluster) as started:
         yield started
 
 

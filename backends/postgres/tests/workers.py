@@ -174,8 +174,20 @@ def check(url: str) -> None:
         assert store.verify().ok
 
 
+# ------------------------------------------------------------------------------------------------ programs
+
+
+def program(body: str, directory: str, hears: str, says: str) -> None:
+    """A program that uses an embedded server, with two pipes for its input and its output."""
+    for path, flags, number in ((hears, os.O_RDONLY, 0), (says, os.O_WRONLY, 1)):
+        os.dup2(os.open(path, flags), number)
+    sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
+    sys.argv = ["program", directory]
+    exec(body, {"__name__": "__main__"})
+
+
 JOBS: dict[str, Callable[..., None]] = {
-    job.__name__: job for job in (persist, write, manage, read, race, load, scan, hoard, check)
+    job.__name__: job for job in (persist, write, manage, read, race, load, scan, hoard, check, program)
 }
 
 

@@ -1,16 +1,19 @@
 """Fixtures: a store in a new directory, the golden stores, and processes to race and to kill."""
 
+import io
 import json
 import os
 import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
+from perdure.cli import main
 from perdure_sql import SqlBackend
 from perdure_sqlite import plugin
 
@@ -39,6 +42,25 @@ def golden() -> dict[str, Any]:
 def jobs() -> dict[str, Any]:
     """What `workers.py` defines."""
     return runpy.run_path(str(HERE / "workers.py"))
+
+
+def _perdure(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    out, err = io.StringIO(), io.StringIO()
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        stack.enter_context(redirect_stdout(out))
+        stack.enter_context(redirect_stderr(err))
+        ended = stack.enter_context(pytest.raises(SystemExit))
+        main(list(words))
+    return subprocess.CompletedProcess(words, int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Runs `perdure` in this process, with words and variables of the environment: how it ended, and what it said."""
+    return _perdure
 
 
 class Workers:

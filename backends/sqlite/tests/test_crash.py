@@ -12,7 +12,7 @@ import perdure
 import pytest
 from perdure import Skill, Store
 
-KILLS = 50
+KILLS = 20
 FOCUS = ("", "compact", "merge", "purge", "backup")
 
 

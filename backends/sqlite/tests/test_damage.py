@@ -68,7 +68,7 @@ def flips(content: bytes) -> list[tuple[int, int]]:
     rng = random.Random(2025)
     used = used_bytes(content)
     everywhere = [(place, 1 << rng.randrange(8)) for place in rng.sample(range(len(content)), 40)]
-    in_use = [(place, rng.choice([1, 2, 4, 8, 16, 32, 64, 128, 255])) for place in rng.sample(used, 240)]
+    in_use = [(place, rng.choice([1, 2, 4, 8, 16, 32, 64, 128, 255])) for place in rng.sample(used, 120)]
     header = [(place, 1 << rng.randrange(8)) for place in range(0, 100, 3)]
     return everywhere + in_use + header
 

@@ -1,11 +1,11 @@
 """`perdure schema` on SQLite: drift is told and mended, and files of every past revision come up to date."""
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -209,15 +209,8 @@ def test_what_cannot_be_looked_after(tmp_path, url, path):
         plugin.schema_diff(url)
 
 
-def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    line = "from perdure.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", line, "schema", *words], capture_output=True, text=True, check=False,
-        env={**os.environ, **environment},
-    )  # fmt: skip
-
-
-def test_the_commands(url, path):
+def test_the_commands(command, url, path):
+    command = partial(command, "schema")
     done = command("diff", url)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "no difference\n")
     changed(path, "DROP INDEX memories_seq")
