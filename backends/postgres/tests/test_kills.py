@@ -151,7 +151,7 @@ def restart_at_once(plain: Any, rng: random.Random) -> None:
 def test_other_ends_of_connections(workers, kit, plain, tmp_path, strike):
     fleet, rng = Fleet(workers, kit, plain.database(), tmp_path), random.Random(7)
     with perdure.open(fleet.url, namespace="kills") as store:
-        for round_ in range(5):
+        for round_ in range(3):
             kit.until(lambda: reachable(plain))
             strike(plain, rng)
             fleet.progress()
