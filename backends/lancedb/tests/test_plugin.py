@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import perdure
@@ -107,17 +108,17 @@ def test_purge_and_compact_leave_no_byte_in_any_object(url):
         objects = (
             S3Objects(options, create=False) if directory is None else LocalObjects(directory, create=False)
         )
-        tables = sorted(objects.tables())
+        tables = sorted(objects.files())
         assert [name.partition("-")[0] for name in tables] == ["items", "memories"]
         junk = [f"tables/{name}.lance/data/{'0' * 40}.lance" for name in tables]
         for name in junk:
             objects.create(
                 name, b"classified text, written by a process that was killed before it told of the file"
             )
-        assert {file for name in tables for file in objects.files(name)} >= {*junk}
+        assert {file for files in objects.files().values() for file in files} >= {*junk}
         store.purge("memories", ["classified-id"])
         store.compact()
-        after = [file for name in objects.tables() for file in objects.files(name)]
+        after = [file for files in objects.files().values() for file in files]
         assert after
         assert not {*junk} & {*after}
         kept = [f"{folder}/{name}" for folder in ("log", "base", "state") for name in objects.names(folder)]
@@ -145,6 +146,33 @@ def test_how_many_requests_a_call_takes_on_object_storage(stub, s3_kit):
             "PUT log",
             "GET base",
         ]
+
+
+def test_how_many_requests_a_fold_takes_on_object_storage(s3_kit):
+    """A fold opens each of two tables once, however many steps it takes; a compaction removes all at once."""
+    seen: list[str] = []
+
+    def requests(call):
+        del seen[:]
+        call()
+        return Counter(line.partition(" ")[0] for line in seen)
+
+    with (
+        s3_kit.serving(lenient=True, seen=seen) as ports,
+        perdure.open(s3_kit.url_of("bucket", "store", f"http://127.0.0.1:{ports[0]}")) as store,
+    ):
+        engine = next(iter(_plugin._STORES._handles.values())).it
+        for text in ("first", "again"):
+            store.memories.put([Memory(id=f"m{i}", text=text) for i in range(20)])
+            found = requests(engine.fold)
+            assert found["HEAD"] <= 2
+            assert found.total() <= 100, found
+        store.memories.delete("m1")
+        found = requests(store.compact)
+        assert found["POST"] <= 3  # after the fold, after the compaction of the tables, and their files
+        assert found.total() <= 150, found
+        assert found.total() > 2 * requests(store.compact).total()  # nothing has come since
+        assert len(list(store.memories.scan())) == 19
 
 
 def test_a_command_runs_beside_object_storage(s3_kit):

@@ -224,7 +224,7 @@ def test_a_table_in_which_nothing_was_deleted_is_not_rewritten(tmp_path):
 def _begun(steps: Any, place: Any, version: int) -> None:
     """As one that looked at the table before the other had changed it."""
     steps._uri, steps._options = place
-    steps.version = version
+    steps.version, steps._table = version, None
 
 
 # ------------------------------------------------------------------------------------- several tables at once

@@ -294,9 +294,9 @@ def test_what_is_emptied_leaves_no_table_and_after_a_compaction_no_file(tmp_path
         store.purge("memories", ["a"])
         store.spaces.drop("s")
         assert folded(engine).keys() <= {""}
-        assert gone <= {*engine.objects.tables()}
+        assert gone <= {*engine.objects.files()}
         store.compact(lease=NOW)
-        assert [file for name in gone for file in engine.objects.files(name)] == []
+        assert [file for name in gone for file in engine.objects.files()[name]] == []
         store.memories.put(Memory(id="a"))
         check(engine, removed=True)
         assert store.verify().ok

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Protocol
 
 import pyarrow as pa
@@ -118,6 +119,7 @@ def fold(
     judge: Judge,
     segments: Iterable[Loaded],
     indexing: Indexing,
+    known: Mapping[str, View] = MappingProxyType({}),
 ) -> tuple[dict[str, Stored], int]:
     """Write items, whose keys are in no table but where `deletes` has them, and delete others.
 
@@ -131,6 +133,7 @@ def fold(
         judge: Tells committed versions of rows from others, which lie among the other objects, or nowhere if they
             can never be committed any more.
         indexing: Which vectors get an index.
+        known: Tables that are open already, at any state.
 
     Returns:
         The tables as they are then, without those in which nothing is left; and how many versions of rows lie
@@ -139,7 +142,7 @@ def fold(
     Raises:
         Interfered: Another process did the same at the same time.
     """
-    tables = Tables(objects, state)
+    tables = Tables(objects, state, known)
     shares = _Shares(tables, judge)
     gone = {*deletes, *_dropped(tables, state, cells)}
     pending = state.pending
@@ -168,7 +171,7 @@ def fold(
     for share in shares.by_name.values():
         stored: Stored | None = share.stored
         if share.puts or share.deletes or share.segments:
-            stored = _folded(objects, share, judge, indexing)
+            stored = _folded(objects, share, tables.views.get(share.name), judge, indexing)
         if stored is not None:
             kept[share.name] = stored
     return kept, pending
@@ -215,7 +218,9 @@ def _settle(
     return taken
 
 
-def _folded(objects: Objects, share: _Share, judge: Judge, indexing: Indexing) -> Stored | None:
+def _folded(
+    objects: Objects, share: _Share, before: View | None, judge: Judge, indexing: Indexing
+) -> Stored | None:
     """One table with its share; None: nothing is left in it."""
     stored, place = share.stored, objects.table(share.name)
     if not (stored.version or share.puts or share.segments):
@@ -228,11 +233,9 @@ def _folded(objects: Objects, share: _Share, judge: Judge, indexing: Indexing) -
         joined = _joined(puts, share)
         added = pa.concat_tables([added, *(rows for _, rows in joined)])
         keys = [*(key for key, _ in puts), *(key for some, _ in joined for key in some)]
-        view = View(place, stored) if stored.version else None
-        added, superseded = _closed(layout, view, added, keys, share)
+        added, superseded = _closed(layout, before, added, keys, share)
         share.deletes += superseded
-    if stored.version:
-        before = View(place, stored)
+    if before is not None:
         for some in pieces(share.deletes):
             steps.delete(before.just(some))
     sizes = [(layout.place(key), len(value)) for key, value in puts]

@@ -20,6 +20,8 @@ __all__ = ["LocalObjects"]
 
 #: Where objects are written before they get their name.
 _DRAFTS = ".new"
+#: Where LanceDB has a folder for each index.
+_INDICES = "_indices"
 #: The age in seconds from which a draft is one that a killed process left.
 _FORGOTTEN = 3_600.0
 
@@ -185,6 +187,9 @@ class LocalObjects:
                     folders.add(os.path.dirname(path))
             for folder in folders:
                 _sync(folder)
+                if os.path.basename(os.path.dirname(folder)) == _INDICES:
+                    with suppress(OSError):  # it has other files
+                        os.rmdir(folder)
         except OSError as error:
             raise translate(error, self.place) from error
 
@@ -192,15 +197,15 @@ class LocalObjects:
         """As `Objects` says."""
         return f"{self._root}{TABLES}/{name}.lance", None
 
-    def tables(self) -> list[str]:
+    def files(self) -> dict[str, list[str]]:
         """As `Objects` says."""
         try:
-            return [path.stem for path in Path(self._root, TABLES).glob("*.lance")]
+            tables = [path.stem for path in Path(self._root, TABLES).glob("*.lance")]
         except OSError as error:
             raise translate(error, self.place) from error
+        return {name: self._files(name) for name in tables}
 
-    def files(self, name: str) -> list[str]:
-        """As `Objects` says."""
+    def _files(self, name: str) -> list[str]:
         found = os.walk(self.table(name)[0])
         return [f"{folder}/{file}".removeprefix(self._root) for folder, _, files in found for file in files]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from perdure_lancedb._sql import after
 
 if TYPE_CHECKING:
     from perdure_lancedb._segments import Loaded
-    from perdure_lancedb._tables import Tables
+    from perdure_lancedb._tables import Tables, View
 
 __all__ = ["Memtable"]
 
@@ -34,8 +34,12 @@ class Memtable:
         void: Segments of attempts that began up to then, in microseconds, may be removed.
     """
 
-    def __init__(self, objects: Objects, base: int, upto: int, state: State) -> None:
+    def __init__(
+        self, objects: Objects, base: int, upto: int, state: State, before: Memtable | None = None
+    ) -> None:
+        """Begin with a base; tables that stay as they are at the base `before` need not be opened again."""
         self._objects = objects
+        self._views = {} if before is None else before.views
         self.base = base
         self.upto = upto
         self.tail = upto
@@ -54,7 +58,12 @@ class Memtable:
         """The tables of the base."""
         from perdure_lancedb._tables import Tables  # noqa: PLC0415 - takes half a second and 100 MB
 
-        return Tables(self._objects, self.state)
+        return Tables(self._objects, self.state, self._views)
+
+    @property
+    def views(self) -> Mapping[str, View]:
+        """The tables as they may have been opened."""
+        return self.tables.views if "tables" in vars(self) else self._views
 
     def set(self, key: bytes, value: bytes | None) -> None:
         """Put or delete an item."""

@@ -51,12 +51,8 @@ class Objects(Protocol):
         """Where LanceDB's table of that name lies: its URI, and the storage options for it."""
         ...
 
-    def tables(self) -> list[str]:
-        """The names of all tables, in any state."""
-        ...
-
-    def files(self, name: str) -> list[str]:
-        """The names of all files of a table, for `remove`."""
+    def files(self) -> dict[str, list[str]]:
+        """The names of all files of each table, in any state, for `remove`."""
         ...
 
     def settle(self, name: str) -> None:

@@ -261,22 +261,16 @@ class S3Objects:
             options["aws_session_token"] = bucket.token
         return f"s3://{bucket.name}/{bucket.prefix}/{TABLES}/{name}.lance", options
 
-    def tables(self) -> list[str]:
+    def files(self) -> dict[str, list[str]]:
         """As `Objects` says."""
         _check_fork()
+        found: dict[str, list[str]] = {}
         with self._translated():
-            found = obstore.list_with_delimiter(self._store, prefix=TABLES)["common_prefixes"]
-            return [path.removeprefix(f"{TABLES}/").removesuffix(".lance") for path in found]
-
-    def files(self, name: str) -> list[str]:
-        """As `Objects` says."""
-        _check_fork()
-        with self._translated():
-            return [
-                item["path"]
-                for page in obstore.list(self._store, prefix=f"{TABLES}/{name}.lance")
-                for item in page
-            ]
+            for page in obstore.list(self._store, prefix=TABLES):
+                for item in page:
+                    name, _, _ = item["path"].removeprefix(f"{TABLES}/").partition(".lance/")
+                    found.setdefault(name, []).append(item["path"])
+        return found
 
     def settle(self, name: str) -> None:
         """There is nothing to do: what the storage acknowledged is safe."""

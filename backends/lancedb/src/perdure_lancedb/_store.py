@@ -89,7 +89,7 @@ class Store:
 
     def begin(self, base: int, upto: int, state: State) -> None:
         """Go on from a base; what waits to be logged goes on waiting."""
-        self.now = Memtable(self.objects, base, upto, state)
+        self.now = Memtable(self.objects, base, upto, state, getattr(self, "now", None))
         for key, value in self.waiting.items():
             self.now.set(key, value)
 

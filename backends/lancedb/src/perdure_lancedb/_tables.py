@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import lance
@@ -128,9 +129,16 @@ class View:
 class Tables:
     """All tables at one base. Safe from several threads."""
 
-    def __init__(self, objects: Objects, state: State) -> None:
+    def __init__(
+        self, objects: Objects, state: State, known: Mapping[str, View] = MappingProxyType({})
+    ) -> None:
+        """Begin with a state, and views of the tables at another one, of which those that stay the same are used."""
         self._state = state
-        self.views = {name: View(objects.table(name), stored) for name, stored in state.tables.items()}
+        self.views: dict[str, View] = {}
+        for name, stored in state.tables.items():
+            view = known.get(name)
+            same = view is not None and view.stored == stored
+            self.views[name] = view if view is not None and same else View(objects.table(name), stored)
         self._items = [view for view in self.views.values() if not view.stored.kind]
         self._rows: dict[str, list[View]] = {}
         self._loose: dict[bytes, list[Item]] = {}

@@ -30,6 +30,10 @@ _HELD = 16_000_000
 #: How often a fold begins anew because another process was faster.
 _TRIES = 5
 
+#: Old versions of a table go each time that its number passes a multiple of this: to remove some takes LanceDB
+#: 20 requests and more, whatever they hold.
+_PASSED = 8
+
 _STATE, _FOLD, _SEGMENTS = "state", "fold", "seg"
 
 _SEGMENT = re.compile(r"[0-9a-f]{24}-[0-9]+")
@@ -73,6 +77,7 @@ class Upkeep:
         self._indexing = indexing
         self._lock = threading.RLock()
         self._unsettled = 0
+        self._tidy: dict[str, tuple[int, set[str]]] = {}  # the tables that were left so: versions, and files
         self._failed = (0, 0)  # the base on which a fold failed, and the items to wait for before the next
 
     def fold_if_due(self, *, settle: bool = False) -> None:
@@ -96,11 +101,12 @@ class Upkeep:
         except PerdureError:
             self._failed = (now.base, items + self._fold)
 
-    def fold(self, only: int | None = None) -> None:
+    def fold(self, only: int | None = None, *, forget: bool = True) -> None:
         """As `Store.fold` says.
 
         Args:
             only: Not if there is a base beyond this one by the time that it is this fold's turn.
+            forget: Whether old versions of tables may go.
         """
         self._store.check()
         with self._lock:
@@ -108,11 +114,11 @@ class Upkeep:
                 with self._store.lock:
                     self._store.catch_up()
                     cut = _Cut.of(self._store.now, self._store.waiting)
-                if (only is not None and cut.base > only) or self._folded(cut):
+                if (only is not None and cut.base > only) or self._folded(cut, forget):
                     return
         raise Busy("other processes fold the log at the same time; try again")
 
-    def _folded(self, cut: _Cut) -> bool:
+    def _folded(self, cut: _Cut, forget: bool) -> bool:
         from perdure_lancedb._folding import fold  # noqa: PLC0415 - as the tables do
         from perdure_lancedb._steps import Interfered  # noqa: PLC0415
 
@@ -132,7 +138,15 @@ class Upkeep:
             try:
                 with translated(self._objects.place):
                     tables, pending = fold(
-                        self._objects, cut.state, cells, puts, deletes, judge, cut.segments, self._indexing
+                        self._objects,
+                        cut.state,
+                        cells,
+                        puts,
+                        deletes,
+                        judge,
+                        cut.segments,
+                        self._indexing,
+                        self._store.now.views,
                     )
             except Interfered:
                 return False
@@ -141,7 +155,13 @@ class Upkeep:
                     raise
                 return False  # files that it read went with the base before the newest
         begun = [*(attempt_time(key) for key, _ in puts), *(loaded.began for loaded in cut.segments)]
-        return self._publish(cut, State(max([newest, *begun]), cells, tables, pending, cut.void))
+        new = State(max([newest, *begun]), cells, tables, pending, cut.void)
+        if not self._publish(cut, new):
+            return False
+        if forget:
+            with suppress(PerdureError):  # it is done; what is left goes with a later one
+                self._forget(cut.state.tables, tables)
+        return True
 
     def shrink(self) -> None:
         """As `Store.shrink` says."""
@@ -152,20 +172,19 @@ class Upkeep:
         with self._lock:
             for _ in range(_TRIES):
                 self._void_segments()
-                self.fold()
+                self.fold(forget=False)
                 cut = _Cut.base_of(self._store.now)
                 state = cut.state
-                files = {name: self._objects.files(name) for name in self._objects.tables()}
                 try:
                     with translated(self._objects.place):
                         tables = {
                             name: shrink(self._objects, name, stored) for name, stored in state.tables.items()
                         }
+                    files = self._objects.files()
                     new = State(state.newest, state.cells, tables, state.pending, state.void)
                     if self._publish(cut, new):
                         # What is newer than the base may be of a fold under way; what is older counts no more.
-                        self._forget(tables, tables)
-                        self._scrap(tables, files)
+                        self._scrap(new, files)
                         return
                 except Interfered:
                     continue
@@ -206,7 +225,6 @@ class Upkeep:
                 self._store.catch_up()
         with suppress(PerdureError):  # it is done; what is left goes with the next one
             self._sweep(cut, number)
-            self._forget(before, state.tables)
         return True
 
     def _sweep(self, cut: _Cut, number: int) -> None:
@@ -217,21 +235,33 @@ class Upkeep:
         gone += [f"{_FOLD}/{name}" for name in self._objects.names(_FOLD) if f"{_FOLD}/{name}" <= lease]
         self._objects.remove([*gone, *(loaded.segment.name for loaded in cut.segments)])
 
-    def _forget(self, before: Mapping[str, Stored], tables: Mapping[str, Stored]) -> None:
-        """Remove all versions of tables but those of two bases."""
+    def _forget(self, before: Mapping[str, Stored], now: Mapping[str, Stored]) -> None:
+        """Remove the versions of tables before those of two bases, where they have become many."""
         from perdure_lancedb._steps import forget  # noqa: PLC0415 - as the tables do
 
-        for name, stored in tables.items():
-            kept = {stored.version, before[name].version if name in before else stored.version}
-            with translated(self._objects.place):
-                forget(self._objects.table(name), kept)
+        for name, stored in now.items():
+            old = before[name].version if name in before else stored.version
+            if old // _PASSED < stored.version // _PASSED:
+                with translated(self._objects.place):
+                    forget(self._objects.table(name), {old, stored.version})
 
-    def _scrap(self, tables: Mapping[str, Stored], files: Mapping[str, Iterable[str]]) -> None:
-        """Remove those of the files that no table needs."""
+    def _scrap(self, state: State, files: Mapping[str, Iterable[str]]) -> None:
+        """Remove those of the files that no table needs, and all older versions."""
         from perdure_lancedb._steps import unused  # noqa: PLC0415 - as the tables do
+        from perdure_lancedb._tables import Tables  # noqa: PLC0415
 
+        views = Tables(self._objects, state, self._store.now.tables.views).views
+        gone, tidy = list[str](), dict[str, tuple[int, set[str]]]()
         for name, some in files.items():
-            stored = tables.get(name)
-            with translated(self._objects.place):
-                gone = some if stored is None else unused(self._objects.table(name), stored.version, some)
-                self._objects.remove(gone)
+            view = views.get(name)
+            if view is None:
+                gone += some
+                continue
+            tidy[name] = view.stored.version, {*some}
+            if tidy[name] != self._tidy.get(name):
+                with translated(self._objects.place):
+                    useless = unused(view.dataset, some)
+                tidy[name][1].difference_update(useless)
+                gone += useless
+        self._objects.remove(gone)
+        self._tidy = tidy
