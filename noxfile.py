@@ -28,6 +28,10 @@ SUITE = "conformance/tests"
 ENGINES = ["memory", "sqlite", "postgresql+embedded", "lancedb"]
 GATE = ["--profile", "quick", "--seed", "1"]
 
+#: Runs a command beside object storage on loopback; there, two processes judge an engine, by name in pytest.
+BUCKETS = "backends/lancedb/tests/s3.py"
+BY_NAME = ["pytest", "-n", "2", "--pyargs", "perdure_conformance", "--perdure-seed=1"]
+
 #: A backend that is no part of the workspace.
 STRANGER, STRANGER_URL = "examples/thirdparty", "lmdb://"
 
@@ -69,7 +73,8 @@ def conformance(session: nox.Session) -> None:
     run(session, "pytest", "-n", "2", SUITE, HYPOTHESIS_PROFILE="ci")
     for engine in ENGINES:
         run(session, "perdure", "conformance", f"{engine}://", *GATE)
-    run(session, "pytest", "-n", "2", "--pyargs", "perdure_conformance", "--perdure-backend=memory://")
+    run(session, *BY_NAME, "--perdure-backend=memory://")
+    run(session, "python", BUCKETS, *BY_NAME, "--perdure-backend=lancedb+s3://{unique}/store")
 
 
 @nox.session
