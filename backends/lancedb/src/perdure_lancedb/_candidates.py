@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from perdure import Space
+from perdure.kit import scores
 
 from perdure_lancedb._entries import Nearest
 
@@ -18,11 +19,9 @@ __all__ = [
     "SHORTEST",
     "Block",
     "Floats",
-    "depths_of",
     "matrix_of",
     "nearest",
     "tail_of",
-    "within",
 ]
 
 #: The index's in its table.
@@ -35,9 +34,6 @@ NEIGHBOURS = 32
 SHORTEST, LONGEST = 1e-12, 1e15
 
 Floats = NDArray[Any]
-
-#: (branch number, greatest sequence number) of each branch that a point shows, nearest first.
-Lineage = Sequence[tuple[int, int]]
 
 
 def tail_of(dataset: Any) -> list[Any] | None:
@@ -76,51 +72,35 @@ def matrix_of(vectors: pa.ChunkedArray | pa.FixedSizeListArray) -> Floats:
     return np.concatenate(blocks) if blocks else np.empty((0, size), dtype)
 
 
-def within(lineage: Lineage) -> str:
-    """A condition for the versions of rows that a lineage shows, but for what closer branches say of them."""
-    steps = (f"(branch = {number} AND seq <= {upto} AND ended > {upto})" for number, upto in lineage)
-    return f"({' OR '.join(steps)})"
-
-
-def depths_of(found: pa.Table, lineage: Lineage) -> NDArray[np.int64]:
-    """At which step of a lineage each version is shown; -1: at none."""
-    branch, seq, ended = (found[name].to_numpy() for name in ("branch", "seq", "ended"))
-    depths = np.full(len(found), -1)
-    for depth, (number, upto) in enumerate(lineage):
-        depths[(branch == number) & (seq <= upto) & (ended > upto)] = depth
-    depths[found["dead"].to_numpy()] = -1
-    return depths
-
-
 class Block:
     """Vectors in memory.
 
     Args:
-        keys: Of their rows.
-        ids: Of the vectors.
         matrix: Their numbers, as stored.
     """
 
-    def __init__(self, keys: list[bytes], ids: list[str], matrix: Floats) -> None:
-        self.keys = keys
-        self.ids = ids
+    def __init__(self, matrix: Floats) -> None:
         self.matrix = matrix
         with np.errstate(all="ignore"):
-            self._wide: Floats = matrix.astype(np.float64 if matrix.dtype.itemsize == 8 else np.float32)
+            wide = np.float64 if matrix.dtype.itemsize == 8 else np.float32
+            self._wide: Floats = matrix.astype(wide, copy=False)
             self._squares = np.add.reduce(self._wide * self._wide, axis=1).astype(np.float64)
 
     def best(
-        self, metric: str, query: Floats, rows: NDArray[np.int64], wanted: int
-    ) -> tuple[NDArray[np.int64], bool]:
-        """The nearest of some rows, about; and whether others were left out."""
-        if len(rows) <= wanted:
-            return rows, False
+        self, space: Space, query: Floats, rows: NDArray[np.int64], wanted: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The nearest of some rows, about, and their scores; all of these rows where they are not more than wanted."""
+        if len(rows) > wanted:
+            rows = self._near(space, query, rows, wanted)
+        return rows, scores(space.metric, self.matrix[rows], query)
+
+    def _near(self, space: Space, query: Floats, rows: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
         with np.errstate(all="ignore"):
             near = (self._wide @ query.astype(self._wide.dtype))[rows].astype(np.float64)
-            if metric == "cosine":
+            if space.metric == "cosine":
                 near /= np.sqrt(self._squares[rows])
-            elif metric == "l2":
+            elif space.metric == "l2":
                 near = 2 * near - self._squares[rows]
         if not np.isfinite(near).all():
-            return rows, False
-        return rows[np.argpartition(-near, wanted)[:wanted]], True
+            return rows
+        return rows[np.argpartition(-near, wanted)[:wanted]]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pyarrow as pa
 from perdure import TABLES, Key, Point, Row
@@ -75,10 +76,31 @@ def start_of(kind: str, group: bytes) -> bytes:
     return group[: group.index(b"\0", at) + 1] if kind == "vectors" else group[:at]
 
 
+class _Expected(threading.local):
+    """Rows that the thread's last search read: who searched asks for them next."""
+
+    of: object = None
+    rows: Mapping[bytes, Row] = {}
+
+    def take(self, of: object) -> Mapping[bytes, Row]:
+        """They are given out once, so that nothing is kept that nobody asks for twice."""
+        found = self.rows if self.of == of else {}
+        self.of, self.rows = None, {}
+        return found
+
+
 class LanceRows(Rows):
     """Reads row versions of one namespace."""
 
     _storage: LanceStorage
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._expected = _Expected()
+
+    def expect(self, state: State, lineage: Lineage, rows: Mapping[bytes, Row]) -> None:
+        """Keep the live rows that a search found for the next `fetch` of this thread."""
+        self._expected.of, self._expected.rows = (state.era, lineage), rows
 
     def find(self, state: State, lineage: Lineage, group: bytes) -> tuple[bytes, bytes] | None:
         """The slot and the stored bytes of the live version of a row."""
@@ -93,11 +115,16 @@ class LanceRows(Rows):
     def fetch(self, state: State, point: Point, table: str, keys: Sequence[Key]) -> Iterator[Row | None]:
         """Rows by key, in the order asked."""
         groups = [self._keys.group(table, key) for key in keys]
-        asked = [group for group in groups if group is not None]
-        live = self.live_many(state, state.lineage(point), asked)
+        lineage = state.lineage(point)
+        # What a point shows stays as it is, until a maintenance begins a new era, or hides rows before.
+        known = {} if state.hidden else self._expected.take((state.era, lineage))
+        asked = [group for group in groups if group is not None and group not in known]
+        live = self.live_many(state, lineage, asked) if asked else {}
         for group in groups:
-            found = live.get(group) if group is not None else None
-            yield None if found is None else found.decoded(table)
+            if group is None or group in known:
+                yield None if group is None else known[group]
+            else:
+                yield live[group].decoded(table) if group in live else None
 
     def live_many(self, state: State, lineage: Lineage, groups: Iterable[bytes]) -> dict[bytes, Live]:
         """The live versions of rows, by group."""

@@ -37,7 +37,7 @@ class View:
     """One table at one version. Safe from several threads."""
 
     def __init__(self, place: Place, stored: Stored) -> None:
-        self._place = place
+        self.place = place
         self.stored = stored
         self.layout = layout_of(stored)
         self._fences = [fence.key for fence in stored.fences]
@@ -45,7 +45,7 @@ class View:
     @cached_property
     def dataset(self) -> Any:
         """LanceDB's table, pinned."""
-        uri, options = self._place
+        uri, options = self.place
         return lance.dataset(uri, version=self.stored.version, storage_options=options)
 
     @cached_property
