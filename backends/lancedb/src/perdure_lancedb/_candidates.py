@@ -45,10 +45,13 @@ def tail_of(dataset: Any) -> list[Any] | None:
     return [fragment for fragment in dataset.get_fragments() if fragment.fragment_id not in covered]
 
 
-def nearest(index: Nearest, kind: pa.DataType, query: Floats, wanted: int) -> dict[str, Any] | None:
+def nearest(
+    index: Nearest, kind: pa.DataType, query: Floats, wanted: int, reach: int = 0
+) -> dict[str, Any] | None:
     """How to ask LanceDB for the `wanted` nearest rows; None where its floats cannot hold the query.
 
-    More partitions are looked at by LanceDB itself where these hold too few rows that meet the filter.
+    More partitions are looked at by LanceDB itself where these hold too few rows that meet the filter. Those that do
+    meet it are farther away than the nearest of all, for which `reach` says how many neighbours partitions are to hold.
     """
     dtype = kind.value_type.to_pandas_dtype()
     if index.metric != "l2":  # length changes no order
@@ -59,7 +62,7 @@ def nearest(index: Nearest, kind: pa.DataType, query: Floats, wanted: int) -> di
     if not np.isfinite(cell).all() or float(np.max(np.abs(query))) > LONGEST:
         return None
     count = wanted * index.breadth
-    probes = index.probes * -(-wanted // NEIGHBOURS)
+    probes = index.probes * -(-max(wanted, reach) // NEIGHBOURS)
     asked = {"column": "values", "q": cell, "k": count, "minimum_nprobes": min(index.partitions, probes)}
     return asked | ({"ef": max(64, 2 * count)} if index.method == "hnsw" else {})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat, starmap
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -32,7 +32,12 @@ _REST = tuple(name for name in TABLES["vectors"].names if name not in ("space", 
 
 
 class Request(NamedTuple):
-    """A search at one point of one state."""
+    """A search at one point of one state.
+
+    Attributes:
+        prefix: What the keys of the space's rows begin with.
+        fits: The filter, if it is one of the vectors' own rows.
+    """
 
     search: Search
     space: Space
@@ -41,6 +46,7 @@ class Request(NamedTuple):
     point: Point
     lineage: Lineage
     prefix: bytes
+    fits: Callable[[Row], bool] | None
 
     def key_of(self, vector: str) -> bytes:
         """The key of a vector's row."""
@@ -56,11 +62,17 @@ class Sources(NamedTuple):
 
 
 class Rung(NamedTuple):
-    """How many candidates to ask for, by which condition, and whether all that meet it match the filter."""
+    """How many candidates to ask for, by which condition, and where.
+
+    Attributes:
+        exact: Whether all that meet the condition match the filter.
+        reach: Of how many neighbours the index looks at all partitions, at least.
+    """
 
     wanted: int
     condition: str
     exact: bool
+    reach: int
 
 
 class Candidate(NamedTuple):
@@ -100,7 +112,7 @@ def gathered(request: Request, sources: Sources, rung: Rung) -> Gathered | None:
     view = indexed.view
     index = view.stored.index
     assert index is not None
-    asked = nearest(index, view.layout.schema.field("values").type, query, rung.wanted)
+    asked = nearest(index, view.layout.schema.field("values").type, query, rung.wanted, rung.reach)
     if asked is None:
         return None
     ask = {"nearest": asked, "fast_search": True, "with_row_id": True, "prefilter": bool(rung.condition)}
@@ -128,7 +140,7 @@ def gathered(request: Request, sources: Sources, rung: Rung) -> Gathered | None:
         found = [
             item for item in starmap(Candidate, near) if item.depth >= 0 and item.key not in recent.decided
         ]
-    found, limits = _others(request, sources, rung.wanted, found, limits)
+    found, limits = _others(request, sources, rung, found, limits)
     if len(request.lineage) > 1:
         keys = [near.key for near in found if near.depth]
         closest = indexed.closest(keys, request.lineage) if keys else {}
@@ -141,32 +153,30 @@ def gathered(request: Request, sources: Sources, rung: Rung) -> Gathered | None:
 def _others(
     request: Request,
     sources: Sources,
-    wanted: int,
+    rung: Rung,
     found: list[Candidate],
     limits: list[float],
 ) -> tuple[list[Candidate], list[float]]:
     """The same with the nearest of what the index lacks."""
     space, query, (indexed, tail, recent) = request.space, request.query, sources
     shown, depths = tail.shown(indexed.versions, request.lineage, recent)
-    rows, exact = tail.block.best(space, query, shown, wanted)
+    if rung.condition:
+        shown = shown[tail.meeting(rung.condition)[shown]]
+    rows, exact = tail.block.best(space, query, shown, rung.wanted)
     if len(rows) < len(shown):
         limits = [*limits, float(exact.min())]
-    near = zip(
-        tail.ids(rows),
-        tail.keys(rows),
-        exact.tolist(),
-        depths[rows].tolist(),
-        tail.row_ids[rows].tolist(),
-        strict=True,
-    )
-    found = [*found, *starmap(Candidate, near)]
-    every = np.arange(len(recent.keys))
-    rows, exact = recent.block.best(space, query, every, wanted)
+    ids, row_ids = tail.ids(rows), tail.row_ids[rows].tolist()
+    near = zip(ids, tail.keys(rows), exact.tolist(), depths[rows].tolist(), row_ids, strict=True)
+    found = [*found, *(Candidate(*item, None, rung.exact) for item in near)]
+    fits = request.fits
+    every = [row for row, key in enumerate(recent.keys) if fits is None or fits(recent.rows[key])]
+    rows, exact = recent.block.best(space, query, np.array(every, np.int64), rung.wanted)
     if len(rows) < len(every):
         limits = [*limits, float(exact.min())]
     for row, score in zip(rows.tolist(), exact.tolist(), strict=True):
         key = recent.keys[row]
-        found.append(Candidate(cast(str, recent.rows[key][1]), key, score, 0))
+        item = cast(str, recent.rows[key][1])
+        found.append(Candidate(item, key, score, 0, matches=fits is not None))
     return found, limits
 
 

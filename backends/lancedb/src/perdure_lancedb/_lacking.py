@@ -48,6 +48,7 @@ class Tail:
     """What an index lacks of its table, with row ids; deletions have no vectors, and are not among it."""
 
     def __init__(self, view: View, fragments: list[Any]) -> None:
+        self._view, self._fragments = view, fragments
         columns = ("row_key", "id", "values")
         if fragments:
             found = view.scan(columns, "NOT dead", fragments=fragments, with_row_id=True)
@@ -59,6 +60,7 @@ class Tail:
         self.block = Block(matrix_of(found["values"]))
         self._keys, self._ids = (found[name].combine_chunks() for name in ("row_key", "id"))
         self._shown: tuple[Any, NDArray[np.int64], NDArray[np.int64]] | None = None
+        self._meeting: tuple[str, NDArray[np.bool_]] = ("", np.ones(len(found), np.bool_))
 
     @classmethod
     def of(cls, view: View) -> Tail | None:
@@ -87,6 +89,17 @@ class Tail:
                 open_ &= ~decided.to_numpy(zero_copy_only=False)
             known = self._shown = ((lineage, recent.decided), np.flatnonzero(open_), depths)
         return known[1], known[2]
+
+    def meeting(self, condition: str) -> NDArray[np.bool_]:
+        """Which rows meet a condition in LanceDB's SQL."""
+        known = self._meeting
+        if known[0] != condition:
+            fit = np.ones(len(self.row_ids), np.bool_)
+            if condition and len(fit):
+                found = self._view.scan([], condition, fragments=self._fragments, with_row_id=True)
+                fit = np.isin(self.row_ids, found["_rowid"].to_numpy())
+            known = self._meeting = (condition, fit)
+        return known[1]
 
 
 def stored_matrix(space: Space, values: Iterable[bytes]) -> Floats:

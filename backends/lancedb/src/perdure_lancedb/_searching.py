@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from perdure import TABLES, At, Hit, Point, Query, Search, Space, StorageError
-from perdure.filters import uses_counters
+from perdure import TABLES, At, Hit, Point, Query, Row, Search, Space, StorageError
+from perdure.filters import Filter, uses_counters
 from perdure.kit import Commits, Keys, Reader, Rows, Searcher, State, owner_id, owner_key, scores
 
 from perdure_lancedb._candidates import Floats, matrix_of
@@ -84,7 +84,9 @@ class LanceSearcher(Searcher):
         lineage = state.lineage(point)
         if len(lineage) > _DEEP:
             return None
-        request = Request(search, space, query, state, point, lineage, prefix)
+        own = search.where is not None and space.table is None
+        fits = self._reader.test(TABLES["vectors"], search.where) if own else None
+        request = Request(search, space, query, state, point, lineage, prefix, fits)
         few = self._few(request)
         if few is not None:
             return self._among(request, few)
@@ -97,9 +99,10 @@ class LanceSearcher(Searcher):
         where, table = request.search.where, request.space.table
         if where is None or table is None:
             return None
-        query = Query(table, where, columns=TABLES[table].key, limit=_FEW + 1)
-        ids = [owner_id(cast(tuple[str, ...], key)) for key in self._reader.select(query, request.point)]
-        return ids if len(ids) <= _FEW else None
+        if self._reader.count(table, where, request.point) > _FEW:
+            return None
+        query = Query(table, where, columns=TABLES[table].key)
+        return [owner_id(cast(tuple[str, ...], key)) for key in self._reader.select(query, request.point)]
 
     def _among(self, request: Request, ids: list[str]) -> list[Hit]:
         space = request.space
@@ -153,23 +156,28 @@ class LanceSearcher(Searcher):
         where, k = request.search.where, request.search.k
         if where is None:
             return found.candidates[:k]
-        table = TABLES[request.space.table or "vectors"]
-        test = self._reader.test(table, where)
         best: list[Candidate] = []
-        step = max(64, 2 * k)
-        for start in range(0, len(found.candidates), step):
+        start, step = 0, 2 * k
+        while start < len(found.candidates) and len(best) < k:
             some = found.candidates[start : start + step]
-            unsure = [near for near in some if not near.matches]
-            if request.space.table is None:
-                rows: Iterable[Any] = rows_for(request, sources, found, unsure)
-            else:
-                keys = [owner_key(table, near.id) for near in unsure]
-                rows = self._rows.fetch(request.state, request.point, table.name, keys)
-            fit = {near.key for near, row in zip(unsure, rows, strict=True) if row is not None and test(row)}
-            best += [near for near in some if near.matches or near.key in fit]
-            if len(best) >= k:
-                break
+            best += self._fitting(request, sources, found, some, where)
+            start, step = start + step, 2 * step
         return best[:k]
+
+    def _fitting(
+        self, request: Request, sources: Sources, found: Gathered, some: list[Candidate], where: Filter
+    ) -> list[Candidate]:
+        unsure = [near for near in some if not near.matches]
+        test = request.fits
+        if test is not None:
+            rows: Iterable[Row | None] = rows_for(request, sources, found, unsure) if unsure else ()
+        else:
+            table = TABLES[cast(str, request.space.table)]
+            test = self._reader.test(table, where)
+            keys = [owner_key(table, near.id) for near in unsure]
+            rows = self._rows.fetch(request.state, request.point, table.name, keys)
+        fit = {near.key for near, row in zip(unsure, rows, strict=True) if row is not None and test(row)}
+        return [near for near in some if near.matches or near.key in fit]
 
     def _recent(self, request: Request, snapshot: Snapshot) -> Recent | None:
         """What was not folded yet; None where that is much.
@@ -249,11 +257,12 @@ def _rungs(request: Request) -> Iterator[Rung]:
         pushed = push(TABLES["vectors"], where)
         condition = f"{condition} AND ({pushed.condition})" if pushed.condition else condition
     wanted = k + 4 + k // 8 if pushed.exact else max(64, 8 * k)
+    reach = 0 if where is None else max(64, 8 * k)
     if where is None or space.table is not None:
-        yield Rung(wanted, "", pushed.exact)
+        yield Rung(wanted, "", pushed.exact, reach)
         wanted *= 3
     while wanted <= _PATIENCE:
-        yield Rung(wanted, condition, pushed.exact)
+        yield Rung(wanted, condition, pushed.exact, reach)
         wanted *= 6
 
 
