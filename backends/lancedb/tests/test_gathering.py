@@ -157,6 +157,24 @@ def test_rows_are_given_out_only_at_the_place_where_they_were_found(url):
 
 # ------------------------------------------------------------------------------------ what comes meanwhile
 
+
+def test_folds_between_searches(tmp_path):
+    """What is kept of a table is that of its newest version."""
+    values = matrix()
+    with perdure.open(f"lancedb:///{tmp_path}/store?index=300&fold=100") as store:
+        fill(store, values)
+        for start in range(0, 300, 30):
+            rows = range(start, start + 30)
+            store.vectors.put(vector(row, values[row] + 40) for row in rows[:20])
+            store.vectors.delete([("s", f"m{row:05}") for row in rows[20:]])
+            for row in rows[::4]:
+                found = store.vectors.search(values[row], k=1, space="s")[0].record.id
+                assert found not in [f"m{row:05}" for row in rows]
+            moved = store.vectors.search(values[start + 7] + 40, k=1, space="s")[0].record.id
+            assert moved == f"m{start + 7:05}"
+        assert len(store.vectors.search(values[0], k=COUNT, space="s")) == COUNT - 100
+
+
 CHANGES = """
     import sys, numpy as np, perdure
     from perdure import Vector
@@ -193,14 +211,16 @@ def test_a_filter_on_what_was_indexed_what_was_folded_since_and_what_was_not(tmp
         fill(store, values[:450])
         for start in (450, 480, 510, 540, 570):
             store.vectors.put(vector(row, values[row], text="late") for row in range(start, start + 30))
+            assert store.vectors.search(values[start], k=1, space="s")[0].record.id == f"m{start:05}"
         for row in range(450, COUNT, 7):
             found = store.vectors.search(values[row], k=2, space="s", where=F.text == "late")
             assert found[0].record.id == f"m{row:05}"
             assert all(hit.record.text == "late" for hit in found)
             found = store.vectors.search(values[row], k=150, space="s", where=F.text == "late")
             assert len(found) == 150
-            found = store.vectors.search(values[row - 400], k=1, space="s", where=F.text != "late")
-            assert found[0].record.id == f"m{row - 400:05}"
+            found = store.vectors.search(values[row], k=50, space="s", where=F.text != "late")
+            assert len(found) == 50
+            assert all(hit.record.text != "late" for hit in found)
 
 
 def test_a_damaged_index_is_gone_round(url):
