@@ -24,7 +24,7 @@ Ids = NDArray[np.uint64]
 class Versions:
     """The versions of one table at one of its own versions.
 
-    Neighbours that one commit wrote, and that nothing replaced, are kept as one run: 33 bytes for all of them.
+    Neighbours that one commit wrote, and that nothing replaced, are kept as one run: 41 bytes for all of them.
 
     Args:
         found: `COLUMNS` and row ids of all rows.
