@@ -12,8 +12,9 @@ import perdure
 import pytest
 from perdure import Skill, Store
 
-KILLS = 20
+KILLS, MOST = 20, 60
 FOCUS = ("", "compact", "merge", "purge", "backup")
+KINDS = {"put", "delete", "merge", "branch", "compact", "purge", "backup"}
 
 
 class Lost(AssertionError):
@@ -133,15 +134,18 @@ def command_line_verify(path: Path) -> None:
 
 
 def test_nothing_acknowledged_is_lost_and_nothing_is_half_there(harness):
-    acknowledged = 0
-    for kill in range(KILLS):
+    """On a busy machine, where a child comes to little before it is killed, more are started."""
+    acknowledged, kinds = 0, set()
+    for kill in range(MOST):
         harness.kill(kill + 1, FOCUS[kill % len(FOCUS)])
         acknowledged += harness.check()
         if kill % 10 == 9:
             command_line_verify(harness.path)
+        kinds = {event["what"] for event in harness.events()}
+        if kill + 1 >= KILLS and kinds >= KINDS:
+            break
     assert acknowledged >= KILLS
-    kinds = {event["what"] for event in harness.events()}
-    assert kinds >= {"put", "delete", "merge", "branch", "compact", "purge", "backup"}
+    assert kinds >= KINDS
     for file in sorted(harness.path.parent.glob("backup-*"))[-5:]:  # each that has its name is whole
         perdure.restore(file, f"memory://{file.name}", namespace="restored")
 
