@@ -103,9 +103,9 @@ class Run:
 
 @pytest.mark.parametrize("part", range(2))
 def test_whatever_step_a_process_is_killed_at(tmp_path, part):
-    """Each one begins with what those before it have left. The parts begin thirteen steps apart."""
+    """Each one begins with what those before it have left. The parts begin nine steps apart."""
     harness, names = Run(tmp_path), set()
-    for at in range(1 + 13 * part, 1_000, 26):
+    for at in range(1 + 9 * part, 1_000, 18):
         told = harness.kill(at)
         harness.check()
         if told[-1][0] == "steps":
