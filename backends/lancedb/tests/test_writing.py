@@ -152,15 +152,26 @@ def test_an_insert_that_meets_a_row_does_nothing(both):
     ],
     ids=["in a batch", "in two", "then in a small one", "first in a small one", "in two small ones"],
 )
-def test_a_key_that_comes_twice_is_refused(both, ids):
+def test_a_key_that_comes_twice_is_refused(both, ids, tmp_path):
     """Though the batch says that none does."""
     ours = both[0]
     with pytest.raises(InvalidRecord, match="unique=False"):
         put(ours, "memories", *(batch("memories", some, i) for i, some in enumerate(ids)))
     assert rows(ours, "memories") == []
+    assert segments(tmp_path) == []
     put(ours, "memories", batch("memories", range(MANY)))
     assert len(rows(ours, "memories")) == MANY
     assert ours.verify(CTX).ok
+
+
+def test_a_key_that_comes_twice_is_refused_where_references_are_looked_up(both, tmp_path):
+    """Which is done with rows."""
+    ours, twice = both[0], [batch("memories", range(MANY)), batch("memories", range(MANY))]
+    operation = PutArrow("memories", twice, unique=True)
+    with pytest.raises(InvalidRecord, match="unique=False"):
+        ours.commit(CTX, CommitRequest("main", "one", (operation,), check_references=True))
+    assert rows(ours, "memories") == []
+    assert segments(tmp_path) == []
 
 
 def changed(table: str, column: str, cell: Any, kind: pa.DataType | None = None) -> pa.RecordBatch:
@@ -297,6 +308,7 @@ def test_many_new_rows_go_to_segments_and_others_do_not(tmp_path):
     assert segments(tmp_path) == []
     put_rows(ours, "memories", batch("memories", range(MANY)))
     assert len(segments(tmp_path)) == 1
+    assert not ours._writer._bulk.fresh, "a million keys would stay in memory until the next commit"
     put_rows(ours, "memories", batch("memories", range(MANY), 1))
     assert len(segments(tmp_path)) == 1, "all of them were there"
     ours.close(CTX)

@@ -30,7 +30,7 @@ class LanceWriter(Writer):
         bulk = self._bulk = Attempt(self._storage, state.head.spaces, slot)
         if self._storage.is_void(slot[12:]):
             return super()._write_rows(state, request, heads, slot, time)
-        done = None
+        done, kept = None, False
         try:
             put = request.operations[0] if len(request.operations) == 1 else None
             apart = request.check_references or state.hidden
@@ -41,8 +41,10 @@ class LanceWriter(Writer):
                 done = super()._write_rows(state, request, looks, slot, time)
             if done is not None and bulk.segments:
                 _check_unique(done[0])
+            kept = done is not None
         finally:
-            if done is None:
+            bulk.fresh.clear()  # nobody asks again, and the next commit may be far away
+            if not kept:
                 bulk.drop()
         return done
 
