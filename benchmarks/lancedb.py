@@ -16,7 +16,7 @@ import numpy as np
 import perdure
 import pyarrow as pa
 from lance.dataset import ColumnOrdering
-from perdure import Memory
+from perdure import Memory, Store, Vector
 
 from benchmarks.cases import CASES, TOP, Bench, Case, Raw, Row, fill_space, load, record, run_cases
 from benchmarks.harness import Line, compare, timed
@@ -140,31 +140,43 @@ def search(bench: Bench) -> Iterator[Line]:
 
 
 def small(folder: Path) -> Case:
-    """Many small commits, beside one large one of the same rows."""
+    """Many small commits, each a memory with its vector, beside one large one of the same rows."""
 
     def measure(bench: Bench) -> Iterator[Line]:
-        rows = bench.store.memories.find(limit=_SMALL)
+        rows, matrix = bench.store.memories.find(limit=_SMALL), low_rank(_SMALL, 384)
+        near = [Vector("near", row.id, values) for row, values in zip(rows, matrix, strict=True)]
         stores = [perdure.open(f"lancedb:///{folder / name}") for name in ("single", "bulk")]
         single, bulk = stores
-        _, seconds = timed(lambda: [single.memories.put(row) for row in rows])
-        bulk.memories.put(rows)
-        ids = cycle([row.id for row in rows])
-        sizes = [
-            sum(f.stat().st_size for f in (folder / name).rglob("*") if f.is_file())
-            for name in ("single", "bulk")
-        ]
-        note = (
-            f"{len(rows) / seconds:,.0f} commits a second; {sizes[0] / sizes[1]:.2f} times the disk (limit 3)"
-        )
-        yield compare(
-            f"get after {len(rows):,} commits, beside one",
-            lambda: single.memories.get(next(ids)),
-            lambda: bulk.memories.get(next(ids)),
-            limit=2,
-            calls=100,
-            note=note,
-        )
+        for store in stores:
+            store.spaces.create("near", 384, metric="cosine")
+        _, seconds = timed(lambda: [_commit(single, [row], [near[i]]) for i, row in enumerate(rows)])
+        _commit(bulk, rows, near)
+        disk = size_of(folder / "single") / size_of(folder / "bulk")
+        bulk.compact()  # else all of it would be answered from memory
+        ids, queries = cycle([row.id for row in rows]), cycle(matrix[:50])
+        note = f"{_SMALL / seconds:,.0f} commits a second; {disk:.2f} times the disk (limit 3)"
+        what = f"after {_SMALL:,} commits, beside one"
+
+        def get(store: Store) -> Callable[[], object]:
+            return lambda: store.memories.get(next(ids))
+
+        def search(store: Store) -> Callable[[], object]:
+            return lambda: store.vectors.search(next(queries), k=10, space="near")
+
+        yield compare(f"get {what}", get(single), get(bulk), limit=2, calls=100, note=note)
+        yield compare(f"search {what}", search(single), search(bulk), limit=2, calls=20, note="top-10, exact")
         for store in stores:
             store.close()
 
     return measure
+
+
+def _commit(store: Store, rows: Sequence[Memory], near: Sequence[Vector]) -> None:
+    with store.batch() as batch:
+        batch.memories.put(rows)
+        batch.vectors.put(near)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -269,11 +269,11 @@ class Arrow:
         for at in range(0, batch.num_rows, _CHUNK):
             part = batch.slice(at, _CHUNK)
             check_columns(self._table, part)
-            for row in rows_of(part):
-                body = _encode(row)  # as `encode_row` does; nothing in columns has no stored form
-                sizes.append(DIGEST + len(body))
-                digests.append(blake2b(body, digest_size=DIGEST).digest())
-                writes.append((name, row[:width]))  # type: ignore[arg-type]
+            rows = list(rows_of(part))
+            bodies = list(map(_encode, rows))  # as `encode_row` does; nothing in columns has no stored form
+            sizes += [DIGEST + len(body) for body in bodies]
+            digests += [blake2b(body, digest_size=DIGEST).digest() for body in bodies]
+            writes += [(name, row[:width]) for row in rows]  # type: ignore[misc]
         self._attempt.save(self._table, prefix, space, batch, row_keys, sizes, digests)
 
 

@@ -77,15 +77,14 @@ def written(
     """
     if pending:
         held = held | {key[:-SLOT] for key, _ in tables.loose(prefix)}
-    found = pc.is_in(row_keys, pa.array(held, pa.large_binary()))
-    for loaded in segments:
-        found = pc.or_(found, pc.is_in(row_keys, loaded.table["row_key"].combine_chunks()))
+    known = [pa.chunked_array([pa.array(held, pa.large_binary())])]
+    known += [loaded.table["row_key"] for loaded in segments]
     view = tables.of_row(prefix)
-    if view is None:
-        return found
-    if view.dataset.count_rows() > _FEW * len(row_keys):
-        asked = (view.scan(["row_key"], of_rows(some)) for some in pieces(row_keys.to_pylist()))
-        there = pa.concat_tables(asked)["row_key"]
-    else:
-        there = view.scan(["row_key"])["row_key"]
-    return pc.or_(found, pc.is_in(row_keys, there.combine_chunks()))
+    if view is not None and view.dataset.count_rows() > _FEW * len(row_keys):
+        known += [view.scan(["row_key"], of_rows(some))["row_key"] for some in pieces(row_keys.to_pylist())]
+    elif view is not None:
+        known.append(view.scan(["row_key"])["row_key"])
+    # What is asked for is the smaller set to look in, and most often nothing of it is there.
+    there = pa.chunked_array([chunk for keys in known for chunk in keys.chunks], pa.large_binary())
+    there = there.filter(pc.is_in(there, row_keys))
+    return pc.is_in(row_keys, there.combine_chunks())
