@@ -361,6 +361,19 @@ def test_folds_make_it_anew_only_when_much_has_come(url):
     assert 2 <= len(made) <= 9
 
 
+def test_a_space_that_was_made_again_has_other_vectors(tmp_path):
+    """While the table still has those that were dropped."""
+    with perdure.open(f"lancedb:///{tmp_path}/store?fold=1000") as store:
+        fill(store, low_rank(15))
+        store.compact()
+        store.spaces.drop("s")
+        store.spaces.create("s", dim=2)
+        assert store.vectors.search([1.0, 0.0], k=3, space="s") == []
+        store.vectors.put(vectors(np.eye(2), range(2)))
+        found = store.vectors.search([0.0, 1.0], k=3, space="s")
+        assert [hit.record.id for hit in found] == ["m00001", "m00000"]
+
+
 def test_purged_vectors_are_in_no_file(url):
     matrix = low_rank(COUNT).astype(np.float32)
     folder = Path(url.removeprefix("lancedb:///").partition("?")[0])

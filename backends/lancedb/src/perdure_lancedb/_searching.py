@@ -118,7 +118,7 @@ class LanceSearcher(Searcher):
     # ------------------------------------------------------------------------------------------ by the index
 
     def _nearest(self, request: Request, snapshot: Snapshot) -> list[Hit] | None:
-        view = snapshot.view
+        view = snapshot.of_space(request.space)
         index = None if view is None else view.stored.index
         if view is None or index is None or not index.probes or index.metric != request.space.metric:
             return None
@@ -217,11 +217,12 @@ class LanceSearcher(Searcher):
         if recent is None:
             return None
         fresh = [cast(str, row[1]) for row in recent.rows.values()]
-        if snapshot.view is None:
+        view = snapshot.of_space(space)
+        if view is None:
             return fresh, recent.block.matrix
         alone = " AND NOT dead" if len(lineage) == 1 else ""  # else a deletion hides what is behind it
         columns = ("row_key", "branch", "dead", "id", "values")
-        found = snapshot.view.scan(columns, shown(lineage) + alone)
+        found = view.scan(columns, shown(lineage) + alone)
         keys = found["row_key"].to_pylist()
         counts = ~found["dead"].to_numpy()
         if len(lineage) > 1:

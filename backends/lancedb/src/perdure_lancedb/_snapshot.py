@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from perdure import Space
 from perdure.kit import SLOT
 
 from perdure_lancedb._columns import of_rows
@@ -48,6 +49,11 @@ class Snapshot:
         for key, value in self.held.items():
             found.setdefault(key[:-SLOT], {})[key] = value
         return found
+
+    def of_space(self, space: Space) -> View | None:
+        """The table, unless it is still that of a space of the same name with other vectors, which was dropped."""
+        view = self.view
+        return view if view is not None and view.stored.values == (space.dtype, space.dim) else None
 
     def condition(self) -> str:
         """The table may have rows of other namespaces; this condition leaves them out."""
