@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -13,7 +15,7 @@ from typing import Any
 
 from perdure import InvalidInput, InvalidRecord, NotFound, PermissionDenied, StorageError
 
-from perdure_migrate.inert import Limits, Seen, loads_with_report
+from perdure_migrate.inert import Limits, Reader, Seen
 
 __all__ = ["FileMaterial", "Material", "gather"]
 
@@ -26,12 +28,14 @@ class FileMaterial:
         path: Where it is.
         name: Its name as text, with what is no UTF-8 as lone surrogates.
         limits: What reading it may cost.
+        reader: The process that reads it, which the files of one source share.
         follow: Whether a symbolic link is followed (the source itself may be one; what is in it may not).
     """
 
     path: Path
     name: str
     limits: Limits
+    reader: Reader
     follow: bool = False
     size: int = 0
     sha256: str = ""
@@ -44,44 +48,53 @@ class FileMaterial:
             NotFound, PermissionDenied, StorageError: It cannot be opened or read.
             InvalidInput: It is no regular file, is longer than `limits.max_bytes`, or changed meanwhile.
         """
+        with self._opened() as handle:
+            data: bytes = handle.read(self.limits.max_bytes + 1)
+        self._note(len(data), sha256(data).hexdigest())
+        return data
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        """The file, which must be of the same length and time before and after."""
         flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
         flags |= 0 if self.follow else getattr(os, "O_NOFOLLOW", 0)
         try:
             with os.fdopen(os.open(self.path, flags), "rb") as handle:
-                data = self._through(handle)
+                before = self._checked(handle)
+                yield handle
+                after = os.fstat(handle.fileno())
         except FileNotFoundError as error:
             raise NotFound(f"the source {self.name!r} does not exist; check the path") from error
+        except PermissionDenied:
+            raise
         except PermissionError as error:
             raise PermissionDenied(
                 f"the source {self.name!r} may not be read; give yourself access"
             ) from error
+        except StorageError:
+            raise
         except OSError as error:
             raise StorageError(
                 f"the source {self.name!r} cannot be read: {error}", cause=str(error)
             ) from error
-        digest = sha256(data).hexdigest()
-        if self.sha256 and digest != self.sha256:
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             raise self._changed()
-        self.size, self.sha256 = len(data), digest
-        return data
 
-    def _through(self, handle: Any) -> bytes:
-        before = os.fstat(handle.fileno())
-        if not stat.S_ISREG(before.st_mode):
+    def _checked(self, handle: Any) -> os.stat_result:
+        found = os.fstat(handle.fileno())
+        if not stat.S_ISREG(found.st_mode):
             raise InvalidInput(f"the source {self.name!r} is no regular file; copy its content into one")
-        if before.st_size > self.limits.max_bytes:
+        if found.st_size > self.limits.max_bytes:
             raise InvalidInput(
-                f"the source {self.name!r} has {before.st_size} bytes, more than the limit of "
+                f"the source {self.name!r} has {found.st_size} bytes, more than the limit of "
                 f"{self.limits.max_bytes}; if you trust it, raise Limits.max_bytes"
             )
-        data: bytes = handle.read(before.st_size + 1)
-        after = os.fstat(handle.fileno())
-        if len(data) != before.st_size or (after.st_size, after.st_mtime_ns) != (
-            before.st_size,
-            before.st_mtime_ns,
-        ):
+        return found
+
+    def _note(self, size: int, digest: str) -> None:
+        if self.sha256 and digest != self.sha256:
             raise self._changed()
-        return data
+        self.size, self.sha256 = size, digest
 
     def _changed(self) -> InvalidInput:
         return InvalidInput(
@@ -90,18 +103,21 @@ class FileMaterial:
 
     @cached_property
     def tree(self) -> Any:
-        """The value of the pickle in the file, read without running anything.
+        """The value of the pickle in the file, read in another process without running anything.
 
         Raises:
             InvalidRecord: It is no pickle, is cut off, or passes a limit; the message names the file.
         """
-        data = self.read()
-        try:
-            value, report = loads_with_report(data, limits=self.limits)
-        except InvalidRecord as error:
-            raise InvalidRecord(f"{self.name!r}: {error.message}", file=self.name, **error.detail) from error
-        self.classes = report.globals
-        return value
+        with self._opened() as handle:
+            try:
+                found = self.reader.read(handle.fileno())
+            except InvalidRecord as error:
+                raise InvalidRecord(
+                    f"{self.name!r}: {error.message}", **{**error.detail, "file": self.name}
+                ) from error
+        self._note(found.size, found.sha256)
+        self.classes = found.report.globals
+        return found.value
 
 
 @dataclass(eq=False)
@@ -153,10 +169,11 @@ def gather(path: str | Path, limits: Limits | None = None) -> Material:
         PermissionDenied, StorageError: It cannot be looked at.
     """
     limits, path = limits or Limits(), Path(path)
+    reader = Reader(limits)
     try:
         if not path.is_dir():
             path.stat()
-            return Material(path, False, [FileMaterial(path, path.name, limits, follow=True)])
+            return Material(path, False, [FileMaterial(path, path.name, limits, reader, follow=True)])
         files, odd = [], []
         with os.scandir(path) as entries:
             for entry in sorted(entries, key=lambda e: e.name):
@@ -165,7 +182,7 @@ def gather(path: str | Path, limits: Limits | None = None) -> Material:
                 elif entry.is_dir(follow_symlinks=False):
                     odd.append((entry.name, "a directory inside the directory, which is not entered"))
                 elif entry.is_file(follow_symlinks=False):
-                    files.append(FileMaterial(Path(entry.path), entry.name, limits))
+                    files.append(FileMaterial(Path(entry.path), entry.name, limits, reader))
                 else:
                     odd.append((entry.name, "neither a file nor a directory"))
     except (FileNotFoundError, ValueError) as error:  # ValueError: the path holds a NUL

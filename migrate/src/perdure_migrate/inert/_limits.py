@@ -24,6 +24,10 @@ class Limits:
         max_stack: Values on the stack, marks included.
         max_depth: Containers nested in one another, on the longest path without a repetition.
         max_int_digits: Decimal digits of one integer or decimal number.
+        max_memory: Memory of the reader's process beyond what it has when it starts, in bytes; like the two
+            below, it holds where a `Reader` reads, in a process of its own.
+        max_cpu: Processor time for one file, in seconds.
+        max_seconds: Time for one file, in seconds.
     """
 
     max_bytes: int = 2**30
@@ -33,6 +37,9 @@ class Limits:
     max_stack: int = 20_000_000
     max_depth: int = 1_000
     max_int_digits: int = 20_000
+    max_memory: int = 2**33
+    max_cpu: int = 3_600
+    max_seconds: int = 14_400
 
     def __post_init__(self) -> None:
         for field in fields(self):

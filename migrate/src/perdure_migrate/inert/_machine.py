@@ -24,6 +24,7 @@ from perdure_migrate.inert._opcodes import NAMES, STOP, TABLE
 from perdure_migrate.inert._rebuild import CONSTRUCTORS, REBUILDERS
 from perdure_migrate.inert._report import Report
 from perdure_migrate.inert._stand_in import Opaque, has_state
+from perdure_migrate.inert._zones import ZoneOf
 
 __all__ = ["Machine"]
 
@@ -60,16 +61,26 @@ class Machine:
         at: Offset of the opcode being carried out.
         stack: Values above the last mark.
         memo: What GET finds.
+        zone: Finds time zones.
+        out_of_band: The buffers that a protocol 5 pickle leaves to another channel, in order, if they are known.
+        persistent: Answers what a persistent id stands for, or `NotImplemented`; None: nothing is known of them.
     """
 
     def __init__(
-        self, data: bytes, limits: Limits, report: Report, zones: frozenset[str] = frozenset()
+        self,
+        data: bytes,
+        limits: Limits,
+        report: Report,
+        zone: ZoneOf,
+        buffers: Sequence[bytes] | None = None,
     ) -> None:
         self.data = data
         self.size = len(data)
         self.limits = limits
         self.report = report
-        self.zones = zones
+        self.zone = zone
+        self.out_of_band = buffers
+        self.persistent: Callable[[Any], Any] | None = None
         self.pos = 0
         self.at = 0
         # Work (hashing) and copies may be asked for by reference any number of times, a few bytes each:
@@ -78,6 +89,7 @@ class Machine:
         self._copies = 4 * self.size + 1_000_000
         self._made = 0
         self.buffers = 0
+        self.is_nested = False
         self.forget()
 
     def forget(self) -> None:
@@ -128,6 +140,16 @@ class Machine:
         if depth > self.limits.max_depth:
             raise self.over("max_depth", depth)
         self.report.pickles += 1
+        return value
+
+    def nested(self) -> Any:
+        """The value of a pickle of its own that starts at `pos`, in the midst of this one."""
+        inner = Machine(self.data, self.limits, self.report, self.zone, self.out_of_band)
+        inner.is_nested = True
+        inner.pos, inner._work, inner._copies, inner._made = self.pos, self._work, self._copies, self._made
+        value = inner.read()
+        self.pos, self._work, self._copies, self._made = inner.pos, inner._work, inner._copies, inner._made
+        self.nodes += inner.nodes
         return value
 
     def _run(self) -> Any:
@@ -216,6 +238,10 @@ class Machine:
             raise self.fail(
                 "it asks for the same costly work again and again", "It looks like a bomb; leave it out."
             )
+
+    def admit(self, units: int) -> None:
+        """Let so much more be copied: bytes that belong to the pickle, and are kept beside it."""
+        self._copies += units
 
     def copies(self, units: int) -> None:
         """Charge what a rebuilder is about to allocate, in bytes or elements."""

@@ -19,7 +19,7 @@ from perdure_migrate.inert._stand_in import Opaque
 if TYPE_CHECKING:
     from perdure_migrate.inert._machine import Machine
 
-__all__ = ["REBUILDERS"]
+__all__ = ["REBUILDERS", "array_from", "dtype_of"]
 
 Name = tuple[str, str]
 Args = tuple[Any, ...]
@@ -42,7 +42,7 @@ Sized = tuple["np.dtype[Any]", int]
 # -- dtypes
 
 
-def _dtype(m: Machine, value: Any) -> np.dtype[Any] | None:
+def dtype_of(m: Machine, value: Any) -> np.dtype[Any] | None:
     """The dtype that a stand-in describes, or None where it is not understood in full."""
     if not _is_dtype(value):
         return None
@@ -174,7 +174,7 @@ def _is_shape(shape: Any) -> bool:
     return all(type(n) is int and 0 <= n < 2**62 for n in shape)
 
 
-def _array(m: Machine, dtype: np.dtype[Any], shape: Any, fortran: bool, data: Any) -> Any:
+def array_from(m: Machine, dtype: np.dtype[Any], shape: Any, fortran: bool, data: Any) -> Any:
     """An array over a copy of `data`.
 
     Raises:
@@ -225,13 +225,13 @@ def _finish_array(m: Machine, target: Any, state: Any) -> Any:
     if type(state) is not tuple or len(state) not in (4, 5) or (len(state) == 5 and not _is(state[0], 0, 1)):
         return NotImplemented
     shape, described, fortran, data = state[-4:]
-    dtype = _dtype(m, described)
+    dtype = dtype_of(m, described)
     if dtype is None or type(fortran) not in (bool, int):
         return NotImplemented
     if dtype.hasobject:
         return _objects(m, dtype, shape, bool(fortran), data)
     raw = _bytes_of(data)
-    return NotImplemented if raw is None else _array(m, dtype, shape, bool(fortran), raw)
+    return NotImplemented if raw is None else array_from(m, dtype, shape, bool(fortran), raw)
 
 
 def _objects(m: Machine, dtype: np.dtype[Any], shape: Any, fortran: bool, data: Any) -> Any:
@@ -254,7 +254,7 @@ def _frombuffer(m: Machine, name: Name, args: Args) -> Any:
     if len(args) not in (4, 5):
         return NotImplemented
     data, described, shape, order = args[:4]
-    dtype = _dtype(m, described)
+    dtype = dtype_of(m, described)
     shape = (shape,) if type(shape) is int else shape
     if (
         dtype is None
@@ -264,7 +264,7 @@ def _frombuffer(m: Machine, name: Name, args: Args) -> Any:
         or type(data) not in (bytes, bytearray)
     ):
         return NotImplemented
-    made = _array(m, dtype, shape, order == "F", data)
+    made = array_from(m, dtype, shape, order == "F", data)
     axes = args[4] if len(args) == 5 else None
     if made is NotImplemented or axes is None:
         return made
@@ -274,13 +274,13 @@ def _frombuffer(m: Machine, name: Name, args: Args) -> Any:
 
 
 def _scalar(m: Machine, name: Name, args: Args) -> Any:
-    dtype = _dtype(m, args[0]) if len(args) == 2 else None
+    dtype = dtype_of(m, args[0]) if len(args) == 2 else None
     raw = _bytes_of(args[1]) if dtype is not None else None
     if dtype is None or raw is None or dtype.hasobject or dtype.subdtype is not None:
         return NotImplemented
     if len(raw) != dtype.itemsize:
         raise m.fail(f"a scalar of {dtype.itemsize} bytes comes with {len(raw)} bytes")
-    made = _array(m, dtype, (1,), False, raw)
+    made = array_from(m, dtype, (1,), False, raw)
     return made if made is NotImplemented else made[0]
 
 

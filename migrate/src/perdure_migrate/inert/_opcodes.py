@@ -11,6 +11,7 @@ from codecs import raw_unicode_escape_decode
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from perdure_migrate.inert._outside import binpersid, next_buffer, persid, readonly_buffer
 from perdure_migrate.inert._text import python2_text, unescape
 
 if TYPE_CHECKING:
@@ -149,18 +150,6 @@ def _bytes(width: int) -> Opcode:
 def _bytearray8(m: Machine) -> None:
     m.nodes += 1
     m.stack.append(bytearray(m.take(m.number(8))))
-
-
-def _next_buffer(m: Machine) -> None:
-    """The bytes of an out-of-band buffer are in no pickle; what stands there is its number in the stream."""
-    m.nodes += 1
-    m.stack.append(m.opaque(("pickle", "PickleBuffer"), (m.buffers,)))
-    m.buffers += 1
-
-
-def _readonly_buffer(m: Machine) -> None:
-    """Mutability of a buffer is no part of its value."""
-    m.stack[-1]
 
 
 # -- constants and the stack
@@ -379,16 +368,6 @@ def _build(m: Machine) -> None:
     m.build(m.stack[-1], state)
 
 
-def _persid(m: Machine) -> None:
-    m.nodes += 1
-    m.stack.append(m.opaque(("pickle", "Unpickler.persistent_load"), (python2_text(m.line()),)))
-
-
-def _binpersid(m: Machine) -> None:
-    m.nodes += 1
-    m.stack[-1] = m.opaque(("pickle", "Unpickler.persistent_load"), (m.stack[-1],))
-
-
 # -- the frame of a pickle
 
 
@@ -424,8 +403,8 @@ _OPCODES: tuple[tuple[str, str, Opcode], ...] = (
     ("C", "SHORT_BINBYTES", _bytes(1)),
     ("\x8e", "BINBYTES8", _bytes(8)),
     ("\x96", "BYTEARRAY8", _bytearray8),
-    ("\x97", "NEXT_BUFFER", _next_buffer),
-    ("\x98", "READONLY_BUFFER", _readonly_buffer),
+    ("\x97", "NEXT_BUFFER", next_buffer),
+    ("\x98", "READONLY_BUFFER", readonly_buffer),
     ("N", "NONE", _push(None)),
     ("\x88", "NEWTRUE", _push(True)),
     ("\x89", "NEWFALSE", _push(False)),
@@ -476,8 +455,8 @@ _OPCODES: tuple[tuple[str, str, Opcode], ...] = (
     ("\x80", "PROTO", _proto),
     (".", "STOP", _unknown),
     ("\x95", "FRAME", _frame),
-    ("P", "PERSID", _persid),
-    ("Q", "BINPERSID", _binpersid),
+    ("P", "PERSID", persid),
+    ("Q", "BINPERSID", binpersid),
 )
 
 _BY_BYTE = {ord(char): (name, op) for char, name, op in _OPCODES}

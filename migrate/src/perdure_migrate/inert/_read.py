@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import zlib
-import zoneinfo
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 from perdure import InvalidInput, InvalidRecord
 
+from perdure_migrate.inert._compression import too_long, unwrap
 from perdure_migrate.inert._limits import Limits
 from perdure_migrate.inert._machine import Machine
 from perdure_migrate.inert._report import Report
+from perdure_migrate.inert._zones import system_zone
 
 __all__ = ["load_all", "loads", "loads_with_report"]
 
-_GZIP = b"\x1f\x8b"
-_ALWAYS_ADMITTED = 1 << 20
 
-
-def loads(data: bytes, *, limits: Limits | None = None) -> Any:
+def loads(data: bytes, *, limits: Limits | None = None, buffers: Sequence[bytes] | None = None) -> Any:
     """The value of the one pickle in `data`, read without importing, calling or looking up what it names.
 
     Objects of classes outside the allowlist are `perdure.values.Opaque`. A Python 2 `str` is text where it is
@@ -27,25 +24,29 @@ def loads(data: bytes, *, limits: Limits | None = None) -> Any:
     zone, by a key that the system's time zone database has.
 
     Args:
-        data: The pickle, of protocol 0 to 5, as it is or compressed with gzip.
+        data: The pickle, of protocol 0 to 5, as it is or compressed with gzip, zlib, bz2, xz or lzma.
         limits: What it may cost; the defaults of `Limits` where None.
+        buffers: What protocol 5 handed to a `buffer_callback`, in order; where None, a stand-in with its number
+            takes the place of each buffer.
 
     Raises:
         InvalidRecord: It is no pickle, is cut off, passes a limit, or is followed by other bytes; `detail`
             has the offset and the opcode.
         InvalidInput: `data` is not bytes.
     """
-    return loads_with_report(data, limits=limits)[0]
+    return loads_with_report(data, limits=limits, buffers=buffers)[0]
 
 
-def loads_with_report(data: bytes, *, limits: Limits | None = None) -> tuple[Any, Report]:
+def loads_with_report(
+    data: bytes, *, limits: Limits | None = None, buffers: Sequence[bytes] | None = None
+) -> tuple[Any, Report]:
     """As `loads`, with a report of the names and calls that the pickle holds.
 
     Raises:
         InvalidRecord: As for `loads`.
         InvalidInput: `data` is not bytes.
     """
-    machine = _machine(data, limits)
+    machine = _machine(data, limits, buffers)
     value = machine.read()
     left = machine.size - machine.pos
     if left:
@@ -87,53 +88,11 @@ def load_all(
     return values
 
 
-def _machine(data: Any, limits: Limits | None) -> Machine:
+def _machine(data: Any, limits: Limits | None, buffers: Sequence[bytes] | None = None) -> Machine:
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise InvalidInput(f"a pickle is read from bytes, not from a {type(data).__name__}")
     limits = limits or Limits()
-    data = bytes(data)
-    if data[:2] == _GZIP:
-        data = _gunzip(data, limits)
+    data, _ = unwrap(bytes(data), limits)
     if len(data) > limits.max_bytes:
-        raise _too_long(limits.max_bytes, "max_bytes")
-    return Machine(data, limits, Report(size=len(data)), _zones(data))
-
-
-def _zones(data: bytes) -> frozenset[str]:
-    """The keys of the time zones of the tzdata package, where the system has no database of its own.
-
-    Listed before anything is read, since listing them imports and opens files.
-    """
-    if b"zoneinfo" not in data or any(map(os.path.isdir, zoneinfo.TZPATH)):
-        return frozenset()
-    return frozenset(zoneinfo.available_timezones())
-
-
-def _gunzip(data: bytes, limits: Limits) -> bytes:
-    """All members of a gzip stream; zero padding between and after them is what tape and tar leave."""
-    by_ratio = max(_ALWAYS_ADMITTED, len(data) * limits.max_expansion)
-    name, most = (
-        ("max_bytes", limits.max_bytes) if limits.max_bytes <= by_ratio else ("max_expansion", by_ratio)
-    )
-    parts, size = [], 0
-    while data:
-        member = zlib.decompressobj(wbits=31)
-        try:
-            part = member.decompress(data, most - size + 1)
-        except zlib.error as error:
-            raise InvalidRecord(f"gzip: {error}. The file is damaged; copy it again.", offset=size) from error
-        size += len(part)
-        if size > most:
-            raise _too_long(most, name)
-        if not member.eof:
-            raise InvalidRecord(
-                "gzip: the stream is cut off. Copy the file again from its source.", offset=size
-            )
-        parts.append(part)
-        data = member.unused_data.lstrip(b"\0")
-    return b"".join(parts)
-
-
-def _too_long(most: int, limit: str) -> InvalidRecord:
-    message = f"pickle: the stream is longer than {most} bytes. If you trust its size, raise Limits.{limit}."
-    return InvalidRecord(message, limit=limit)
+        raise too_long(limits.max_bytes, "max_bytes")
+    return Machine(data, limits, Report(size=len(data)), system_zone(data), buffers)

@@ -8,7 +8,6 @@ allocation.
 
 from __future__ import annotations
 
-import os
 import pathlib
 import re
 import zoneinfo
@@ -22,7 +21,9 @@ from uuid import UUID, SafeUUID
 
 from perdure import PerdureError
 
+from perdure_migrate.inert._joblib import CONSTRUCTORS as _JOBLIB_CONSTRUCTORS
 from perdure_migrate.inert._numpy import REBUILDERS as _NUMPY_REBUILDERS
+from perdure_migrate.inert._tensor import REBUILDERS as _TENSOR_REBUILDERS
 
 if TYPE_CHECKING:
     from perdure_migrate.inert._machine import Machine
@@ -229,13 +230,8 @@ def _zone(m: Machine, name: Name, args: Args) -> Any:
     """A zone by its key, if the time zone database has it; a key is only ever a name in there."""
     if len(args) != 2 or type(args[0]) is not str or not _ZONE.fullmatch(args[0]):
         return NotImplemented
-    key = args[0]
-    if key not in m.zones and not any(os.path.isfile(f"{root}/{key}") for root in zoneinfo.TZPATH):
-        return NotImplemented  # `ZoneInfo` would go on to look for a package of that name
-    try:
-        return zoneinfo.ZoneInfo(key)
-    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
-        return NotImplemented
+    found = m.zone(args[0])
+    return NotImplemented if found is None else found
 
 
 # -- numbers and names
@@ -333,7 +329,8 @@ REBUILDERS: dict[Name, Rebuilder] = {
         )
     },
     **_NUMPY_REBUILDERS,
+    **_TENSOR_REBUILDERS,
 }
 
 #: What NEWOBJ may make.
-CONSTRUCTORS: dict[Name, Rebuilder] = {("uuid", "UUID"): _uuid}
+CONSTRUCTORS: dict[Name, Rebuilder] = {("uuid", "UUID"): _uuid, **_JOBLIB_CONSTRUCTORS}
