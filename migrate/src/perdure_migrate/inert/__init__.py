@@ -6,17 +6,20 @@ pickles, compression, shelves, and the files of joblib, NumPy and torch. `loads`
 
 from __future__ import annotations
 
+from perdure_migrate.inert._frames import Frame, frame_of
 from perdure_migrate.inert._limits import Limits
 from perdure_migrate.inert._read import load_all, loads, loads_with_report
 from perdure_migrate.inert._reader import Reader, Reading
 from perdure_migrate.inert._report import Report, Seen
 
 __all__ = [
+    "Frame",
     "Limits",
     "Reader",
     "Reading",
     "Report",
     "Seen",
+    "frame_of",
     "load_all",
     "loads",
     "loads_with_report",
