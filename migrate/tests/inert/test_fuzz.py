@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from perdure._errors import PerdureError
 from perdure_migrate.inert import Limits, load_all, loads
 
+from .fuzz import corpus, inputs, one
+
 CYCLE: list = [1]
 CYCLE.append((CYCLE, {"c": CYCLE}))
 
@@ -73,6 +75,17 @@ def test_mutated_pickles(data):
         width = data.draw(st.integers(0, 4))
         mutated[place : place + width] = edit
     _harmless(bytes(mutated))
+
+
+def test_the_corpus():
+    values = sum(map(one, corpus()))
+    assert 50 < values < len(corpus())  # both answers are among it
+
+
+@settings(max_examples=500, deadline=None)
+@given(inputs())
+def test_what_the_fuzzer_writes(data):
+    one(data)
 
 
 PLAIN = st.recursive(
