@@ -16,7 +16,7 @@ from perdure_migrate._plan import Note
 from perdure_migrate._verify import Mismatch
 from perdure_migrate.inert import Seen
 
-__all__ = ["Report", "check_report_path", "save"]
+__all__ = ["Report", "check_report_path", "save", "save_document"]
 
 
 @dataclass(slots=True)
@@ -97,7 +97,16 @@ def save(report: Report, path: Path, source: Path) -> None:
         StorageError: It cannot be written.
     """
     check_report_path(path, source)
-    text = json.dumps(report.document(), indent=2, ensure_ascii=False)
+    save_document(report.document(), path)
+
+
+def save_document(document: dict[str, Any], path: Path) -> None:
+    """Write a document as JSON; the file appears when it is complete.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False)
     try:
         with tempfile.NamedTemporaryFile(
             dir=path.absolute().parent, prefix=f".{path.name}-", delete=False

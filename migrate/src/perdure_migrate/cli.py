@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from perdure.cli import BranchOption, ExitCode, JsonOption, NamespaceOption, Output, finish, output
+from perdure import InvalidInput
+from perdure.cli import BranchOption, ExitCode, JsonOption, Output, finish, output
 from typer.core import TyperGroup
 
+from perdure_migrate import _cli_replicate
 from perdure_migrate._report import Report, check_report_path, save
 from perdure_migrate._run import inspect, migrate, verify
 from perdure_migrate._settings import Settings
+from perdure_migrate.replicate import is_history
 
 __all__ = ["register"]
 
@@ -32,6 +35,12 @@ _KindOption = Annotated[
 ]
 _MetricOption = Annotated[
     str, typer.Option("--metric", metavar="NAME", help="How vectors are compared: cosine, l2 or dot.")
+]
+_NamespaceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace", "-n", metavar="NAME", help="Whose memory; default, and all of them from a store."
+    ),
 ]
 _ReportOption = Annotated[
     Path | None, typer.Option("--report", metavar="FILE", help="Write the whole report here, as JSON.")
@@ -58,12 +67,14 @@ def register(app: typer.Typer) -> None:
     group.command("verify")(_verify)
     group.command("inspect")(_inspect)
     app.add_typer(group, name="migrate")
+    _cli_replicate.register(app)
 
 
 def _run(
     source: _SourceArgument,
     target: _TargetArgument,
-    namespace: NamespaceOption = "default",
+    namespace: _NamespaceOption = None,
+    into: _cli_replicate.IntoOption = None,
     branch: BranchOption = "main",
     kind: _KindOption = None,
     metric: _MetricOption = "cosine",
@@ -74,7 +85,23 @@ def _run(
     report_to: _ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Migrate: plan, back up, copy, read everything back, report. The word `run` may be left out."""
+    """Migrate: plan, back up, copy, read everything back, report. The word `run` may be left out.
+
+    From a store, or a file that `export` or `backup` wrote, whole namespaces come with all their history.
+    """
+    if is_history(source):
+        _check_whole(branch, kind)
+        _cli_replicate.copy_history(
+            source,
+            target,
+            namespace=namespace,
+            into=into,
+            dry_run=dry_run,
+            report_to=report_to,
+            as_json=as_json,
+        )
+    if into is not None:
+        raise typer.BadParameter("--into is for the namespaces of a store; a legacy store has --namespace")
     out = output(as_json)
     if report_to is not None:
         check_report_path(report_to, Path(source))
@@ -82,7 +109,7 @@ def _run(
         report = migrate(
             source,
             target,
-            namespace=namespace,
+            namespace=namespace or "default",
             branch=branch,
             kind=kind,
             dry_run=dry_run,
@@ -96,7 +123,7 @@ def _run(
 def _verify(
     source: _SourceArgument,
     target: _TargetArgument,
-    namespace: NamespaceOption = "default",
+    namespace: _NamespaceOption = None,
     branch: BranchOption = "main",
     kind: _KindOption = None,
     metric: _MetricOption = "cosine",
@@ -104,6 +131,11 @@ def _verify(
     as_json: JsonOption = False,
 ) -> None:
     """Compare a store with the source that it was migrated from; neither is changed."""
+    if is_history(source):
+        _check_whole(branch, kind)
+        _cli_replicate.verify_history(
+            source, target, namespace=namespace, report_to=report_to, as_json=as_json
+        )
     out = output(as_json)
     if report_to is not None:
         check_report_path(report_to, Path(source))
@@ -111,7 +143,7 @@ def _verify(
         report = verify(
             source,
             target,
-            namespace=namespace,
+            namespace=namespace or "default",
             branch=branch,
             kind=kind,
             settings=_settings(metric),
@@ -137,6 +169,11 @@ def _inspect(source: _SourceArgument, kind: _KindOption = None, as_json: JsonOpt
             "classes": classes if as_json else [f"{name} ×{count}" for name, count in classes.items()],
         }
     )
+
+
+def _check_whole(branch: str, kind: str | None) -> None:
+    if branch != "main" or kind is not None:
+        raise InvalidInput("the history of a store is copied whole; leave --branch and --kind out")
 
 
 def _settings(metric: str) -> Settings:
