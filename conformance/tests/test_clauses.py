@@ -17,6 +17,10 @@ ROOT = Path(__file__).parents[2]
 #: Clauses that bind this document, or the program around a backend: what tries them is no check of a backend.
 ELSEWHERE: dict[str, str] = {
     "CA-005": "spec/tests/test_versions.py::test_older_backends_refuse_each_argument_that_was_added",
+    "CO-090": "migrate/tests/replicate/test_portable.py::test_it_gives_the_events_that_an_export_gives",
+    "CO-091": "migrate/tests/replicate/test_portable.py::test_any_changed_byte_is_noticed_before_the_first_event",
+    "CO-092": "migrate/tests/replicate/test_portable.py::test_a_newer_version_and_what_is_no_such_file_are_refused",
+    "CO-093": "migrate/tests/replicate/test_portable.py::test_a_file_that_is_there_is_kept",
     "DM-084": "backends/sqlite/tests/test_damage.py::test_a_changed_cell_is_noticed",
     "HK-022": "spec/tests/test_plugins.py::test_two_distributions_of_one_scheme_are_an_error_that_names_both",
     "HK-023": "spec/tests/test_plugins.py::test_a_scheme_that_nobody_declares_says_what_to_install",

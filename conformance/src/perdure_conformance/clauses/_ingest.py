@@ -207,6 +207,36 @@ def an_ingest_brings_what_is_newer(case: Case) -> None:
         holds(dump(copy) == dump(source), "the copy is as the source")
 
 
+def parts_of(events: Events) -> Iterator[Events]:
+    """The events, cut after each commit."""
+    part: Events = []
+    for event in events:
+        part.append(event)
+        if isinstance(event, ChangeBatch) and event.final:
+            yield part
+            part = []
+    yield part
+
+
+@check("UP-046", "UP-041", "UP-042", level="branches")
+def a_copy_in_parts_is_the_copy_at_once(case: Case) -> None:
+    """There and back in parts of one commit, each broken off before it is made and repeated later, is identity."""
+    source, there, back = case.new_store(), case.new_store(), case.new_store()
+    with_history(source)
+    for begin, end in ((source, there), (there, back)):
+        events, seen = list(begin.export()), 0
+        for part in parts_of(events):
+            with suppress(Broken, PerdureError):
+                end.ingest(breaking(part, len(part)))
+            end.ingest(part)
+            seen += len(part)
+            if case.random.random() < 0.2:  # begin anew, as one that was killed does
+                equal(end.ingest(events[:seen]).commits, 0, "the commits that a repeated ingest writes")
+    equal(dump(there), dump(source), "the copy")
+    equal(dump(back), dump(source), "the copy of the copy")
+    equal(back.memories.counters("a"), source.memories.counters("a"), "the read counters")
+
+
 def store_with_other_history(store: Store) -> None:
     """A commit that no other store has."""
     store.memories.put(Memory(id="own"))

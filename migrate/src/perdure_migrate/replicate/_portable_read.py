@@ -151,6 +151,8 @@ class PortableFile:
         names = [FORMAT, *(one["name"] for one in members), MANIFEST]
         if self._archive.namelist() != names:
             raise self._damaged("its members are not those of its manifest")
+        if any(info.compress_type != zipfile.ZIP_STORED for info in self._archive.infolist()):
+            raise self._damaged("it has members that are not stored as they are")
         for one in members:
             digest = blake2b(digest_size=32)
             try:
