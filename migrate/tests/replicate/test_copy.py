@@ -107,8 +107,29 @@ def test_all_namespaces_come_unless_one_is_named(filled: Fill, fresh: Fresh) -> 
         assert store.namespaces.list() == ["a/b", "c", "d", "default"]
 
 
-def test_one_store_can_be_both_ends(filled: Fill, fresh: Fresh) -> None:
-    url = fresh("sqlite")
+def test_namespaces_of_a_store_without_a_default_are_named(filled: Fill, fresh: Fresh) -> None:
+    source, target = fresh("sqlite"), fresh("memory")
+    filled(source, namespace="only").close()
+    with pytest.raises(NotFound, match="--namespace"):
+        copy(source, target)
+    assert copy(source, target, namespaces=["only"]).ok
+
+
+def test_a_file_has_the_namespaces_that_it_has(filled: Fill, fresh: Fresh, tmp_path: Path) -> None:
+    source, target = fresh("memory"), fresh("memory")
+    backup, file = str(tmp_path / "backup"), str(tmp_path / "x.perdure")
+    with filled(source) as store:
+        store.backup(backup)
+    export_file(source, file)
+    for place in (backup, file):
+        with pytest.raises(NotFound, match="namespace"):
+            copy(place, target, namespaces=["nobody"])
+        assert copy(place, target, namespaces=["default"], into="other").ok
+
+
+@pytest.mark.parametrize("engine", ["memory", "sqlite", "lancedb"])
+def test_one_store_can_be_both_ends(engine: str, filled: Fill, fresh: Fresh) -> None:
+    url = fresh(engine)
     filled(url).close()
     assert copy(url, url, namespaces=["default"], into="copy").ok
     with perdure.open(url) as one, perdure.open(url, namespace="copy") as other:

@@ -255,9 +255,17 @@ def open_source(place: str, namespace: str) -> Source:
     if not is_store(place):
         path = Path(place)
         if is_backup(path):
+            if namespace != "default":
+                raise NotFound(
+                    f"{place} is a backup, which holds one namespace; import it as 'default' --into {namespace}"
+                )
             return FileSource(place, lambda: read_archive(path))
         file = PortableFile(path)
-        file.counts(namespace)
+        try:
+            file.counts(namespace)
+        except BaseException:
+            file.close()
+            raise
         return _Portable(place, file, namespace)
     hook, ctx = open_store(place, namespace, "r")
     return StoreSource(hook, ctx, f"{shown_place(place)} namespace {namespace}")

@@ -67,7 +67,7 @@ class ReplicaReport:
     Attributes:
         source: The URL without its options, or the file.
         target: The same of the target.
-        action: "migrate", "sync", "export", "import", "verify" or "dry run".
+        action: "migrate", "sync", "export", "verify" or "dry run".
         namespaces: What became of each.
     """
 
