@@ -1,6 +1,8 @@
 """The command, as people and programs run it."""
 
+import gzip
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -127,3 +129,22 @@ def test_the_installed_program_has_the_command(samples: Path) -> None:
     assert "all equal" in done.stdout
     shown = subprocess.run([program, "migrate", "--help"], capture_output=True, text=True, check=True).stdout
     assert all(word in shown for word in ("run", "verify", "inspect"))
+
+
+def test_limits_are_told_by_their_options_and_raised_by_them(tmp_path: Path, run: Run) -> None:
+    source = tmp_path / "nexus.pkl.gz"
+    source.write_bytes(
+        gzip.compress(pickle.dumps({"graph": {}, "vectors": {}, "traces": {}, "z": [0] * 2**21}))
+    )
+    words = ["migrate", "inspect", source, "--kind", "nexus"]
+    code, _, err = run(*words)
+    assert (code, "--max-expansion" in err) == (2, True)
+    code, _, err = run(*words, "--max-expansion", 5_000, "--max-memory", "1M")
+    assert (code, "--max-memory" in err) == (2, True)
+    assert run(*words, "--max-expansion", 5_000, "--max-memory", "1G")[0] == 0
+
+
+@pytest.mark.parametrize("size", ["", "0", "-1", "1.5G", "5GG", "G", "9X", "٣"])
+def test_a_size_is_a_number_with_a_unit(samples: Path, run: Run, size: str) -> None:
+    code, _, err = run("migrate", "inspect", samples / "nexus.pkl", "--max-memory", size)
+    assert (code, "--max-memory" in err) == (2, True)

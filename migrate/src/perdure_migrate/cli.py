@@ -19,11 +19,23 @@ from perdure_migrate import _cli_replicate
 from perdure_migrate._report import Report, check_report_path, save
 from perdure_migrate._run import inspect, migrate, verify
 from perdure_migrate._settings import Settings
+from perdure_migrate.inert import Limits
 from perdure_migrate.replicate import is_history
 
 __all__ = ["register"]
 
 _SHOWN = 20
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def _size(text: str) -> int:
+    """Bytes, such as 1048576 or 512M."""
+    number, unit = text.rstrip("KMGT"), text.lstrip("0123456789")
+    if not number.isascii() or not number.isdecimal() or unit not in _UNITS or not int(number):
+        raise typer.BadParameter(f"{text!r} is no size; write a number of bytes, or one with K, M, G or T")
+    return int(number) * _UNITS[unit]
+
 
 _SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help="A file or a directory; only read.")]
 _TargetArgument = Annotated[
@@ -35,6 +47,24 @@ _KindOption = Annotated[
 ]
 _MetricOption = Annotated[
     str, typer.Option("--metric", metavar="NAME", help="How vectors are compared: cosine, l2 or dot.")
+]
+_MemoryOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-memory",
+        metavar="SIZE",
+        parser=_size,
+        help="Memory that reading a file may take, such as 512M or 16G; default 8G.",
+    ),
+]
+_ExpansionOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-expansion",
+        metavar="TIMES",
+        min=1,
+        help="How many times its length compressed data may have; default 200.",
+    ),
 ]
 _NamespaceOption = Annotated[
     str | None,
@@ -78,6 +108,8 @@ def _run(
     branch: BranchOption = "main",
     kind: _KindOption = None,
     metric: _MetricOption = "cosine",
+    max_memory: _MemoryOption = None,
+    max_expansion: _ExpansionOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be written.")] = False,
     no_backup: Annotated[
         bool, typer.Option("--no-backup", help="Do not back up a target that holds other rows.")
@@ -115,6 +147,7 @@ def _run(
             dry_run=dry_run,
             backup=not no_backup,
             settings=_settings(metric),
+            limits=_limits(max_memory, max_expansion),
             progress=progress,
         )
     _tell(out, report, report_to, Path(source))
@@ -127,6 +160,8 @@ def _verify(
     branch: BranchOption = "main",
     kind: _KindOption = None,
     metric: _MetricOption = "cosine",
+    max_memory: _MemoryOption = None,
+    max_expansion: _ExpansionOption = None,
     report_to: _ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -147,14 +182,21 @@ def _verify(
             branch=branch,
             kind=kind,
             settings=_settings(metric),
+            limits=_limits(max_memory, max_expansion),
             progress=progress,
         )
     _tell(out, report, report_to, Path(source))
 
 
-def _inspect(source: _SourceArgument, kind: _KindOption = None, as_json: JsonOption = False) -> None:
+def _inspect(
+    source: _SourceArgument,
+    kind: _KindOption = None,
+    max_memory: _MemoryOption = None,
+    max_expansion: _ExpansionOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Say what a source is, what it holds, and which classes it names; nothing is written."""
-    found = inspect(source, kind=kind)
+    found = inspect(source, kind=kind, limits=_limits(max_memory, max_expansion))
     classes = {f"{seen.module}.{seen.qualname}": seen.count for seen in found.classes}
     detected = {d.source: f"{d.score:.2f}: {d.reason}" for d in found.detections}
     output(as_json).document(
@@ -180,6 +222,11 @@ def _settings(metric: str) -> Settings:
     if metric not in ("cosine", "l2", "dot"):
         raise typer.BadParameter("--metric is one of cosine, l2, dot")
     return Settings(metric=metric)  # type: ignore[arg-type]
+
+
+def _limits(memory: int | None, expansion: int | None) -> Limits:
+    given = {"max_memory": memory, "max_expansion": expansion}
+    return Limits(**{name: value for name, value in given.items() if value is not None})
 
 
 class _Progress:
