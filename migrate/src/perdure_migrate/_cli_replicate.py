@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from perdure import InvalidInput
@@ -62,7 +62,7 @@ def _sync(
     How far the target is says the target itself. What only the target has is kept, unless --prune.
     """
     out = output(as_json)
-    with _Progress(out) as progress:
+    with out.stages() as progress:
         report = sync(
             source,
             target,
@@ -88,7 +88,7 @@ def _export(
     The file is read back and compared with the store.
     """
     out = output(as_json)
-    with _Progress(out) as progress:
+    with out.stages() as progress:
         report = export_file(url, file, namespaces=namespace, overwrite=overwrite, progress=progress)
     _tell(out, report)
 
@@ -107,7 +107,7 @@ def _import(
             "a file is imported; copy from store to store with `perdure migrate SOURCE TARGET`"
         )
     out = output(as_json)
-    with _Progress(out) as progress:
+    with out.stages() as progress:
         report = copy(file, url, namespaces=namespace, into=into, dry_run=dry_run, progress=progress)
     _tell(out, report)
 
@@ -125,7 +125,7 @@ def copy_history(
     """`perdure migrate SOURCE TARGET` where the source is a store, or a file of history."""
     out, names = output(as_json), None if namespace is None else [namespace]
     _check_report(report_to, source)
-    with _Progress(out) as progress:
+    with out.stages() as progress:
         if not is_store(target):
             if dry_run or into is not None:
                 raise InvalidInput("a file is written whole, and keeps names; leave --dry-run and --into out")
@@ -141,7 +141,7 @@ def verify_history(
     """`perdure migrate verify SOURCE TARGET` where the source is a store, or a file of history."""
     out = output(as_json)
     _check_report(report_to, source)
-    with _Progress(out) as progress:
+    with out.stages() as progress:
         report = verify(
             source, target, namespaces=None if namespace is None else [namespace], progress=progress
         )
@@ -151,30 +151,6 @@ def verify_history(
 def _check_report(report_to: Path | None, source: str) -> None:
     if report_to is not None and not is_store(source):
         check_report_path(report_to, Path(source))
-
-
-class _Progress:
-    """One bar for each stage."""
-
-    def __init__(self, out: Output) -> None:
-        self._out = out
-        self._stage = ""
-        self._bar: Any = None
-        self._move: Any = None
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage != self._stage:
-            self.__exit__()
-            self._stage, self._bar = stage, self._out.progress(stage, total or None)
-            self._move = self._bar.__enter__()
-        self._move(done)
 
 
 def _tell(out: Output, report: ReplicaReport, report_to: Path | None = None) -> NoReturn:

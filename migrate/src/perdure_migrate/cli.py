@@ -137,7 +137,7 @@ def _run(
     out = output(as_json)
     if report_to is not None:
         check_report_path(report_to, Path(source))
-    with _Progress(out) as progress:
+    with out.stages() as progress:
         report = migrate(
             source,
             target,
@@ -174,7 +174,7 @@ def _verify(
     out = output(as_json)
     if report_to is not None:
         check_report_path(report_to, Path(source))
-    with _Progress(out) as progress:
+    with out.stages() as progress:
         report = verify(
             source,
             target,
@@ -227,30 +227,6 @@ def _settings(metric: str) -> Settings:
 def _limits(memory: int | None, expansion: int | None) -> Limits:
     given = {"max_memory": memory, "max_expansion": expansion}
     return Limits(**{name: value for name, value in given.items() if value is not None})
-
-
-class _Progress:
-    """One bar for each stage."""
-
-    def __init__(self, out: Output) -> None:
-        self._out = out
-        self._stage = ""
-        self._bar: Any = None
-        self._move: Any = None
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage != self._stage:
-            self.__exit__()
-            self._stage, self._bar = stage, self._out.progress(stage, total)
-            self._move = self._bar.__enter__()
-        self._move(done)
 
 
 def _tell(out: Output, report: Report, report_to: Path | None, source: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from typing import Any
 
@@ -79,3 +80,17 @@ def test_no_terminal_obeys_stored_text(text: str, shown: str) -> None:
 
 def test_json_is_one_line_whatever_is_in_it() -> None:
     assert "\n" not in to_json({"a": "x\ny", "b": msgspec.Raw(b'{"c":1}'), "d": object(), "e": b"\0"})
+
+
+def test_stages_come_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with output(False).stages() as tell:
+            for stage, total in (("copy", 2), ("compare", 0)):
+                for done in range(3):
+                    tell(stage, done, total)
+        shown = os.read(ours, 2**16).decode()
+    os.close(ours)
+    assert 0 <= shown.index("copy") < shown.index("compare")
+    assert 0 <= shown.index("/2") < shown.index("/?")

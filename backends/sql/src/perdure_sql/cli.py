@@ -7,7 +7,8 @@ is one; `upgrade` with 0 where the store is of the newest revision afterwards.
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 import typer
 from perdure import Unsupported, find_backend
@@ -56,8 +57,8 @@ def _upgrade(
 ) -> None:
     """Run the revisions that a database lacks: all or none of them. Back it up before."""
     out, care = output(as_json), _care(url)
-    with _Progress(out) as progress:
-        revisions = care.schema_upgrade(url, dry_run=dry_run, progress=progress)
+    with out.stages() as tell:
+        revisions = care.schema_upgrade(url, dry_run=dry_run, progress=partial(tell, "revisions"))
     if as_json:
         steps = [
             {"revision": each.id, "title": each.title, "statements": list(each.statements)}
@@ -104,25 +105,3 @@ def _sql(out: Output, statement: str) -> None:
             for char in statement.expandtabs(4)
         )
     out.text(statement if statement.startswith("--") else f"{statement};", {"statement": statement})
-
-
-class _Progress:
-    """A bar that comes with the first revision."""
-
-    def __init__(self, out: Output) -> None:
-        self._out = out
-        self._bar: Any = None
-        self._move: Any = None
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-
-    def __call__(self, done: int, total: int) -> None:
-        if self._bar is None:
-            self._bar = self._out.progress("revisions", total)
-            self._move = self._bar.__enter__()
-        self._move(done)

@@ -25,10 +25,9 @@ from perdure import (
     StorageError,
     parse_ref,
 )
-from perdure.history import export, read_archive
+from perdure.history import export, os_errors, read_archive
 
 from perdure_migrate.replicate._portable_read import PortableFile, is_portable
-from perdure_migrate.replicate._portable_write import os_errors
 
 __all__ = [
     "FileSource",

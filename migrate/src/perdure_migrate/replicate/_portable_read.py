@@ -28,6 +28,7 @@ from perdure import (
     Point,
     Space,
 )
+from perdure.history import os_errors
 from perdure.kit import rows_of
 
 from perdure_migrate.replicate._portable_schema import (
@@ -40,7 +41,6 @@ from perdure_migrate.replicate._portable_schema import (
     VERSION,
     member,
 )
-from perdure_migrate.replicate._portable_write import os_errors
 
 __all__ = ["PortableFile", "is_portable"]
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -18,7 +15,6 @@ import pyarrow as pa
 from perdure import (
     SPEC_VERSION,
     TABLES,
-    AlreadyExists,
     Branch,
     ChangeBatch,
     Checkpoint,
@@ -26,11 +22,10 @@ from perdure import (
     Commit,
     Counter,
     HistoryEvent,
-    PerdureError,
     Point,
     Space,
-    StorageError,
 )
+from perdure.history import new_file
 
 from perdure_migrate.replicate._portable_schema import (
     COMMENT,
@@ -41,7 +36,7 @@ from perdure_migrate.replicate._portable_schema import (
     member,
 )
 
-__all__ = ["os_errors", "write_portable"]
+__all__ = ["write_portable"]
 
 #: A segment ends at the first event with which it has so many rows, or so many bytes.
 _ROWS, _BYTES = 10_000, 16 << 20
@@ -64,22 +59,14 @@ def write_portable(
         AlreadyExists: There is a file at that path, and `overwrite` is False.
         StorageError: It could not be written; nothing is left at the path.
     """
-    with os_errors(str(path)):
-        if path.exists() and not overwrite:
-            raise _taken(path)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                    writer = _Writer(archive)
-                    for number, (namespace, events) in enumerate(namespaces):
-                        writer.namespace(number, namespace, events)
-                    writer.seal()
-                file.flush()
-                os.fsync(file.fileno())
-            _publish(name, path, overwrite)
-        finally:
-            Path(name).unlink(missing_ok=True)
+    with (
+        new_file(path, overwrite=overwrite) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        writer = _Writer(archive)
+        for number, (namespace, events) in enumerate(namespaces):
+            writer.namespace(number, namespace, events)
+        writer.seal()
     return {found["name"]: found["events"] for found in writer.namespaces}
 
 
@@ -219,46 +206,3 @@ def _commit(commit: Commit) -> tuple[Any, ...]:
 
 def _point(point: Point) -> dict[str, Any]:
     return {"branch": point.branch, "seq": point.seq, "commit": point.commit, "time": point.time}
-
-
-# ----------------------------------------------------------------------------------------------- the file
-
-
-def _publish(name: str, path: Path, overwrite: bool) -> None:
-    """Give the finished file its name, and make that durable."""
-    if overwrite:
-        os.replace(name, path)
-    else:
-        try:
-            os.link(name, path)  # fails where somebody else was first; a rename would not
-        except FileExistsError:
-            raise _taken(path) from None
-        except OSError:  # a file system without links
-            if path.exists():
-                raise _taken(path) from None
-            os.rename(name, path)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _taken(path: Path) -> AlreadyExists:
-    return AlreadyExists(
-        f"there is a file {str(path)!r} already; choose another name, or ask to overwrite it", path=str(path)
-    )
-
-
-@contextmanager
-def os_errors(name: str) -> Iterator[None]:
-    """Operating system errors as ours."""
-    try:
-        yield
-    except PerdureError:  # several of them are OSErrors
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"{name}: {error.strerror or error}; see that there is room and permission", os_error=str(error)
-        ) from error

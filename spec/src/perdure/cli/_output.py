@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
 from typing import Any, Literal
 
@@ -95,12 +95,38 @@ class Output:
             yield lambda done: None
             return
         from rich.console import Console  # noqa: PLC0415 (slow to load, and seldom needed)
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
+        from rich.progress import (  # noqa: PLC0415
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(label, total=total)
             yield lambda done: bar.update(task, completed=done)
+
+    @contextmanager
+    def stages(self) -> Iterator[Callable[[str, int, int], None]]:
+        """A bar for each stage of a long work, one after the other.
+
+        It gives a function that takes what is going on, how many are done, and how many there will be; 0 where
+        nobody knows.
+        """
+        stage: str | None = None
+        move: Callable[[int], None]
+
+        def tell(what: str, done: int, total: int) -> None:
+            nonlocal stage, move
+            if what != stage:
+                bars.close()
+                stage, move = what, bars.enter_context(self.progress(what, total or None))
+            move(done)
+
+        with ExitStack() as bars:
+            yield tell
 
     @staticmethod
     def _line(text: str) -> None:

@@ -9,6 +9,7 @@ from perdure.history._dag import Dag, merge_bases, version_vector
 from perdure.history._diff import RowDiff, diff
 from perdure.history._export import export
 from perdure.history._feed import Cursor, FeedItem, feed, heads
+from perdure.history._files import new_file, os_errors
 from perdure.history._merge import MergeResult, merge, sync
 from perdure.history._overlay import Overlay, without
 from perdure.history._plan import MergeConflictRow
@@ -33,6 +34,8 @@ __all__ = [
     "heads",
     "merge",
     "merge_bases",
+    "new_file",
+    "os_errors",
     "read_archive",
     "revert",
     "sync",

@@ -19,7 +19,6 @@ import tempfile
 import zlib
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from hashlib import blake2b
 from os import PathLike
 from pathlib import Path
@@ -28,17 +27,15 @@ from typing import IO, Any
 import msgspec
 
 from perdure._errors import (
-    AlreadyExists,
     CorruptStore,
     IncompatibleStore,
     InvalidInput,
     NotFound,
-    PerdureError,
-    StorageError,
 )
 from perdure._hooks import HistoryEvent
 from perdure._schema import TABLES
 from perdure._types import Branch, Change, ChangeBatch, Checkpoint, Chunk, Counter, Space
+from perdure.history._files import new_file, os_errors
 
 __all__ = ["ArchiveInfo", "read_archive", "write_archive"]
 
@@ -133,22 +130,11 @@ def write_archive(
         InvalidInput: A single batch of changes is over 1 GiB.
     """
     if not isinstance(target, str | PathLike):
-        with _os_errors("the archive"):
+        with os_errors("the archive"):
             return _write(target, events, compress)
     path = Path(target)
-    with _os_errors(str(path)):
-        if path.exists() and not overwrite:
-            raise _taken(path)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                info = _write(file, events, compress)
-                file.flush()
-                os.fsync(file.fileno())
-            _publish(name, path, overwrite)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    return info
+    with new_file(path, overwrite=overwrite) as file:
+        return _write(file, events, compress)
 
 
 def read_archive(source: str | PathLike[str] | IO[bytes]) -> Iterator[HistoryEvent]:
@@ -165,7 +151,7 @@ def read_archive(source: str | PathLike[str] | IO[bytes]) -> Iterator[HistoryEve
     """
     if isinstance(source, str | PathLike):
         path = Path(source)
-        with _os_errors(str(path)):
+        with os_errors(str(path)):
             if not path.is_file():
                 raise NotFound(f"there is no file {str(path)!r}", path=str(path))
             return _stream(path.open("rb"), str(path), close=True)
@@ -231,33 +217,6 @@ def _write_record(body: Any, data: bytes) -> None:
     body.write(data)
 
 
-def _publish(name: str, path: Path, overwrite: bool) -> None:
-    """Give the finished file its name, and make that durable."""
-    if overwrite:
-        os.replace(name, path)
-    else:
-        try:
-            os.link(name, path)  # fails where somebody else was first; a rename would not
-        except FileExistsError:
-            raise _taken(path) from None
-        except OSError:  # a file system without links
-            if path.exists():
-                raise _taken(path) from None
-            os.rename(name, path)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _taken(path: Path) -> AlreadyExists:
-    return AlreadyExists(
-        f"there is a file {str(path)!r} already; choose another name, or ask to overwrite it", path=str(path)
-    )
-
-
 # ------------------------------------------------------------------------------------------- reading
 
 
@@ -279,7 +238,7 @@ class _Body(io.RawIOBase):
 
 
 def _stream(file: IO[bytes], name: str, close: bool) -> Iterator[HistoryEvent]:
-    with _os_errors(name):
+    with os_errors(name):
         try:
             yield from _read(_seekable(file), name)
         finally:
@@ -388,16 +347,3 @@ def _change(change: Change) -> Change:
 
 def _damaged(name: str, why: str) -> CorruptStore:
     return CorruptStore(f"{name} is damaged: {why}. Nothing in it was trusted; use another copy", reason=why)
-
-
-@contextmanager
-def _os_errors(name: str) -> Iterator[None]:
-    """Operating system errors as ours."""
-    try:
-        yield
-    except PerdureError:  # several of them are OSErrors
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"{name}: {error.strerror or error}; see that there is room and permission", os_error=str(error)
-        ) from error
