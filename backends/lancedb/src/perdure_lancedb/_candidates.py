@@ -38,10 +38,11 @@ Floats = NDArray[Any]
 
 def tail_of(dataset: Any) -> list[Any] | None:
     """The fragments that the index does not have; None: there is no index."""
-    there = [index for index in dataset.list_indices() if index["name"] == NAME]
+    indices = (index for index in dataset.describe_indices() if index.name == NAME)
+    there = [part for index in indices for part in index.segments]
     if not there:
         return None
-    covered = {number for index in there for number in index["fragment_ids"]}
+    covered = {number for part in there for number in part.fragment_ids}
     return [fragment for fragment in dataset.get_fragments() if fragment.fragment_id not in covered]
 
 
