@@ -17,7 +17,10 @@ SQLITE = b"SQLite format 3\0"
 
 #: What dbm.sqlite3 makes; no table of another form is asked anything.
 _TABLE = re.compile(r"CREATE TABLE Dict \( ?key BLOB UNIQUE NOT NULL, value BLOB NOT NULL ?\)")
-_OTHER = "it is an SQLite database and no shelf; name the table to take its rows from in a mapping."
+_OTHER = (
+    "it is an SQLite database and no shelf. A store of perdure is named by its URL, such as sqlite:///agent.db; "
+    "other databases are not read yet."
+)
 
 
 class Database:
